@@ -1,0 +1,1 @@
+"""What both services speak: schemas, the Kafka client, the life of a process."""

@@ -1,0 +1,57 @@
+"""Every error that crosses a module of this project, in one tree.
+
+    PipelineError
+    ├── RetryableError          the same call may succeed later; back off and try again
+    │   ├── BrokerUnavailable   no broker answers, or it has no answer yet
+    │   ├── DeliveryFailed      a batch was not confirmed; the producer client must be replaced
+    │   ├── OwnershipLost       the group gave these partitions to another member
+    │   └── SinkUnavailable     the sink could not take the batch
+    └── FatalError              no repetition helps; the process says why and exits
+        ├── InvalidSettings     a setting is missing or wrong
+        ├── AccessDenied        the broker refuses this client
+        └── HandlerNotFound     HANDLER names no async function
+
+A RetryableError is handled by the pipeline that called; a FatalError by the entry point alone.
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(Exception):
+    """Root of the tree; the message is a whole sentence for the operator."""
+
+
+class RetryableError(PipelineError):
+    """The same call may succeed later."""
+
+
+class BrokerUnavailable(RetryableError):
+    """No broker answers, or the one that does has no answer yet."""
+
+
+class DeliveryFailed(RetryableError):
+    """A batch was not confirmed. What is unconfirmed must be sent again by a new client."""
+
+
+class OwnershipLost(RetryableError):
+    """The partitions belong to another member of the group now; drop what is in flight."""
+
+
+class SinkUnavailable(RetryableError):
+    """The sink could not take the batch."""
+
+
+class FatalError(PipelineError):
+    """No repetition helps."""
+
+
+class InvalidSettings(FatalError):
+    """A setting is missing or wrong; the message names it, its value and what is allowed."""
+
+
+class AccessDenied(FatalError):
+    """The broker refuses this client."""
+
+
+class HandlerNotFound(FatalError):
+    """HANDLER does not name an async function that can be imported."""

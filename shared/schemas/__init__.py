@@ -1,0 +1,6 @@
+"""The schemas that producer and consumer share."""
+
+from shared.schemas.access_record import SCHEMA_VERSION, AccessRecord, Source
+from shared.schemas.dead_letter import DeadLetter, DeadLetterReason
+
+__all__ = ["SCHEMA_VERSION", "AccessRecord", "DeadLetter", "DeadLetterReason", "Source"]
