@@ -1,0 +1,1 @@
+"""One-shot: makes the pipeline's topics before anything speaks to them."""

@@ -1,0 +1,61 @@
+"""Make each topic, with back-off while the broker is away."""
+
+from __future__ import annotations
+
+from services.topics.settings import TopicsSettings
+from shared.errors import FatalError, RetryableError
+from shared.kafka.topics import TopicOutcome, TopicSpec, ensure_topic
+from shared.runtime.lifecycle import Shutdown
+from shared.runtime.logging import get_logger
+
+# One hour of attempts: a one-shot must end, and what starts it may start it again.
+MAX_ATTEMPTS = 3_600
+RETRY_INTERVAL_S = 1.0
+
+
+def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
+    """The topics of the pipeline: one for records, one for dead letters."""
+    common = {
+        "cleanup.policy": "delete",
+        "compression.type": "producer",
+        "min.insync.replicas": str(settings.kafka_topic_min_insync_replicas),
+    }
+    retention_ms = {
+        settings.kafka_topic: settings.kafka_topic_retention_ms,
+        settings.kafka_dead_letter_topic: settings.kafka_dead_letter_retention_ms,
+    }
+    return tuple(
+        TopicSpec(
+            name,
+            settings.kafka_topic_partitions,
+            settings.kafka_topic_replication_factor,
+            {**common, "retention.ms": str(kept_ms)},
+        )
+        for name, kept_ms in retention_ms.items()
+    )
+
+
+async def serve(settings: TopicsSettings, shutdown: Shutdown) -> None:
+    """Raises FatalError when the broker refuses a topic or stays away."""
+    for spec in topic_specs(settings):
+        outcome = await _ensure(settings, spec, shutdown)
+        if outcome is None:
+            return
+        get_logger().info(
+            "topic_ready", topic=spec.name, created=outcome.created, partitions_added=outcome.partitions_added
+        )
+        for name, wanted, found in outcome.drift:
+            get_logger().warning("topic_setting_differs", topic=spec.name, setting=name, wanted=wanted, found=found)
+
+
+async def _ensure(settings: TopicsSettings, spec: TopicSpec, shutdown: Shutdown) -> TopicOutcome | None:
+    """The outcome, or None when a shutdown was requested first."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            return await ensure_topic(settings, spec)
+        except RetryableError as error:
+            if attempt == 0:
+                get_logger().warning("broker_unavailable", error=str(error))
+        if await shutdown.wait_at_most(RETRY_INTERVAL_S):
+            return None
+    raise FatalError(f"gave up on the broker at {settings.kafka_bootstrap_servers} after {MAX_ATTEMPTS} attempts")

@@ -1,0 +1,26 @@
+"""Every variable of the one-shot `topics`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.runtime.settings import KafkaSettings
+
+
+class TopicsSettings(KafkaSettings):
+    """What the topics should be."""
+
+    service_name: str = Field("topics", min_length=1, description="Name of this service in logs and metrics.")
+    kafka_topic_partitions: int = Field(
+        8, ge=1, le=10_000, description="Partitions of both topics: the most replicas of a group that can work."
+    )
+    kafka_topic_replication_factor: int = Field(1, ge=1, le=10, description="Copies of each partition.")
+    kafka_topic_min_insync_replicas: int = Field(
+        1, ge=1, le=10, description="Copies that must have a batch before it is confirmed."
+    )
+    kafka_topic_retention_ms: int = Field(
+        604_800_000, ge=-1, description="Milliseconds that records are kept; -1 keeps them for ever."
+    )
+    kafka_dead_letter_retention_ms: int = Field(
+        2_592_000_000, ge=-1, description="Milliseconds that dead letters are kept; -1 keeps them for ever."
+    )

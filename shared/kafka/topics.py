@@ -1,0 +1,110 @@
+"""The topics: made on purpose, with settings on purpose; drift is reported, never mended behind the operator's back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from shared.errors import FatalError
+from shared.kafka.connection import client_options, translate
+from shared.runtime.settings import KafkaSettings
+
+ADMIN_TIMEOUT_S = 30.0
+# Kafka's default of message.max.bytes, for brokers that do not let this client read a topic's settings.
+DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """What a topic should be. `settings` are Kafka's names and values, such as `retention.ms`."""
+
+    name: str
+    partition_count: int
+    replication_factor: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TopicOutcome:
+    """What `ensure_topic` did and what it found different. Each drift is `(setting, wanted, found)`."""
+
+    name: str
+    created: bool
+    partitions_added: int
+    drift: tuple[tuple[str, str, str], ...]
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        async with asyncio.timeout(ADMIN_TIMEOUT_S):
+            await client.start()
+            yield client
+    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        raise translate(error, "administering topics") from error
+    finally:
+        await client.close()
+
+
+async def ensure_topic(settings: KafkaSettings, spec: TopicSpec) -> TopicOutcome:
+    """Make the topic, or add partitions to it; report settings that differ. Idempotent.
+
+    Raises BrokerUnavailable while the broker is away, FatalError when the broker refuses the definition.
+    """
+    async with _admin(settings) as admin:
+        created = await _create(admin, spec)
+        added = 0 if created else await _add_partitions(admin, spec)
+        found = await _topic_settings(admin, [spec.name])
+    drift = tuple(
+        (name, wanted, found[spec.name].get(name, "(unknown)"))
+        for name, wanted in spec.settings.items()
+        if spec.name in found and found[spec.name].get(name) != wanted
+    )
+    return TopicOutcome(spec.name, created, added, drift)
+
+
+async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
+    topic = NewTopic(spec.name, spec.partition_count, spec.replication_factor, topic_configs=dict(spec.settings))
+    response = await admin.create_topics([topic])
+    for _name, code, message, *_rest in response.topic_errors:
+        error = kafka_errors.for_code(code)
+        if error is kafka_errors.TopicAlreadyExistsError:
+            return False
+        if error is not kafka_errors.NoError:
+            raise FatalError(f"the broker refused to make topic {spec.name}: {message or error.__name__}")
+    return True
+
+
+async def _add_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> int:
+    described = await admin.describe_topics([spec.name])
+    present = len(described[0]["partitions"])
+    if present >= spec.partition_count:
+        return 0
+    await admin.create_partitions({spec.name: NewPartitions(total_count=spec.partition_count)})
+    return spec.partition_count - present
+
+
+async def _topic_settings(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Effective settings by topic; topics that are unknown or hidden from this client are left out."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
+    found: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for code, _message, _kind, name, entries in response.resources:
+            if code == 0:
+                found[name] = {entry[0]: entry[1] for entry in entries}
+    return found
+
+
+async def max_message_bytes(settings: KafkaSettings, topics: Sequence[str]) -> int:
+    """The smallest `max.message.bytes` of the topics; Kafka's default where the broker does not tell."""
+    async with _admin(settings) as admin:
+        found = await _topic_settings(admin, topics)
+    limits = [int(found.get(topic, {}).get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for topic in topics]
+    return min(limits)

@@ -1,0 +1,1 @@
+"""The life of a process: settings, log, health and metrics, signals and deadlines."""

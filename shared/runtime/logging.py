@@ -1,0 +1,111 @@
+"""The services' own log: one JSON object a line on stdout, or text for people on a terminal.
+
+Every line has `timestamp` (ISO 8601, UTC), `level`, `event`, `service` and `client_id`. Foreign loggers go the same
+way, and the Kafka client's repeated complaints are thinned out.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+
+from shared.runtime.settings import ServiceSettings
+from shared.schemas.terminal import escape_terminal_controls
+
+Logger = structlog.typing.FilteringBoundLogger
+
+REPEAT_INTERVAL_S = 10.0
+MAX_FOREIGN_MESSAGE_CHARACTERS = 2_000
+
+
+def configure_logging(settings: ServiceSettings) -> None:
+    """Set up structlog and the standard library's loggers for this process."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    console = settings.log_renderer == "console" or (settings.log_renderer == "auto" and sys.stdout.isatty())
+    identity = {"service": settings.service_name, "client_id": settings.client_id}
+    common: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if console else _render_json
+    structlog.configure(
+        processors=[*common, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**identity)
+    _route_foreign_loggers(max(level, logging.WARNING), identity, common, renderer)
+
+
+def get_logger() -> Logger:
+    """A logger whose events are listed in docs/events.md."""
+    logger: Logger = structlog.get_logger()
+    return logger
+
+
+def _render_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:
+    return escape_terminal_controls(orjson.dumps(event, default=repr))
+
+
+def _route_foreign_loggers(
+    level: int,
+    identity: dict[str, str],
+    common: list[structlog.typing.Processor],
+    renderer: structlog.typing.Processor,
+) -> None:
+    """Send what libraries log through the same processors. They say too little and too much below a warning."""
+
+    def add_identity(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, **identity, "event": "library_message", "message": event["event"]}
+
+    def as_text(logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        rendered = renderer(logger, method, event)
+        return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
+
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *common, add_identity],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, as_text],
+        )
+    )
+    handler.addFilter(ThinOut(REPEAT_INTERVAL_S, time.monotonic))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+
+
+class ThinOut(logging.Filter):
+    """Let the same message of the same logger through once per interval, with the count of those held back.
+
+    A Kafka client without a broker logs thousands of lines. Kept per (logger, unformatted message), so the memory is
+    bounded by the number of log statements in the libraries.
+    """
+
+    def __init__(self, interval_s: float, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._clock = clock
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = (record.name, str(record.msg)[:200])
+        now = self._clock()
+        shown_at, held_back = self._last.get(key, (float("-inf"), 0))
+        if now - shown_at < self._interval_s:
+            self._last[key] = (shown_at, held_back + 1)
+            return False
+        self._last[key] = (now, 0)
+        message = record.getMessage()[:MAX_FOREIGN_MESSAGE_CHARACTERS]
+        record.msg = f"{message} (and {held_back} more like it)" if held_back else message
+        record.args = None
+        return True

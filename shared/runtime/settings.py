@@ -1,0 +1,132 @@
+"""Settings from environment variables: the base that every service extends, its errors and its help.
+
+A field's name in capitals is the variable; its description is the text of `--help` and of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import InvalidSettings
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service of the pipeline understands."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    service_name: str = Field(min_length=1, description="Name of this service in logs and metrics.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
+    log_renderer: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json` lines, or text for people; `auto` is `console` on a terminal."
+    )
+    http_host: str = Field("127.0.0.1", description="Address that health and metrics listen on.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 takes any free one.")
+    report_interval_s: float = Field(10.0, gt=0, description="Seconds between two progress lines in the log.")
+    shutdown_timeout_s: float = Field(
+        20.0, gt=0, description="Seconds that SIGTERM leaves for draining; the container's grace must be longer."
+    )
+
+    @property
+    def client_id(self) -> str:
+        """Name of this replica towards the broker and in the log: service and host."""
+        return f"{self.service_name}-{socket.gethostname()}"
+
+
+class KafkaSettings(ServiceSettings):
+    """What every service that speaks to Kafka understands besides."""
+
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092", min_length=1, description="Brokers to start from, `host:port`, comma-separated."
+    )
+    kafka_topic: str = Field("nginx_logs", min_length=1, description="Topic of the records.")
+    kafka_dead_letter_topic: str = Field(
+        "nginx_logs_dead_letters", min_length=1, description="Topic for what could not be processed."
+    )
+    kafka_request_timeout_ms: int = Field(
+        15_000, ge=1_000, description="Longest wait for one answer of a broker, in milliseconds."
+    )
+
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def load_settings(kind: type[Settings]) -> Settings:
+    """Read the environment. Raises InvalidSettings, which names each variable, its value and what is allowed."""
+    try:
+        return kind()
+    except ValidationError as error:
+        problems = [_describe_problem(kind, problem) for problem in error.errors(include_url=False)]
+        raise InvalidSettings("\n".join(problems)) from error
+
+
+def _describe_problem(kind: type[BaseSettings], problem: Any) -> str:
+    """One line for one entry of `ValidationError.errors()`."""
+    message: str = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    field = kind.model_fields[name]
+    if problem["type"] == "missing":
+        return f"{name.upper()} is not set. It is required: {field.description}"
+    value = "(hidden)" if field.annotation is SecretStr else repr(problem["input"])
+    return f"{name.upper()}={value} is not allowed: {message}. {field.description}"
+
+
+@dataclass(frozen=True)
+class SettingHelp:
+    """One row of the settings' documentation."""
+
+    variable: str
+    allowed: str
+    default: str
+    description: str
+
+
+def describe_settings(kind: type[BaseSettings]) -> Iterator[SettingHelp]:
+    """Every variable that `kind` reads, in the order of its fields, the service's own ones first."""
+    inherited = {name for base in kind.__bases__ for name in getattr(base, "model_fields", {})}
+    ordered = sorted(kind.model_fields.items(), key=lambda item: item[0] in inherited)
+    for name, field in ordered:
+        yield SettingHelp(name.upper(), _describe_type(field), _describe_default(field), field.description or "")
+
+
+def _describe_type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if get_origin(annotation) is Literal:
+        return " | ".join(str(choice) for choice in get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return " | ".join(annotation)
+    names = {int: "whole number", float: "number", str: "text", bool: "true | false"}
+    for kind in get_args(annotation) or (annotation,):
+        if kind in names:
+            return names[kind]
+    return "text"
+
+
+def _describe_default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if default is None:
+        return "(none)"
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def help_text(kind: type[BaseSettings], usage: str) -> str:
+    """The text of `--help`: `usage`, then every variable with its default and meaning."""
+    lines = [usage.strip(), "", "Settings are environment variables:", ""]
+    for setting in describe_settings(kind):
+        lines.append(f"  {setting.variable} ({setting.allowed}; default: {setting.default})")
+        lines.append(f"      {setting.description}")
+    return "\n".join(lines)
