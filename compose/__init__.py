@@ -1,0 +1,1 @@
+"""The stack: Compose files, the same topology as local processes, and the make verbs over both."""
