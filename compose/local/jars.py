@@ -53,7 +53,9 @@ def default_cache_directory() -> Path:
 def read_lock(lock_file: Path = LOCK_FILE) -> tuple[LockedJar, ...]:
     """The jars that the lock names, in class path order."""
     entries = tomllib.loads(lock_file.read_text())["dependencies"]
-    return tuple(LockedJar(entry["groupId"], entry["artifactId"], entry["version"], entry["sha256"]) for entry in entries)
+    return tuple(
+        LockedJar(entry["groupId"], entry["artifactId"], entry["version"], entry["sha256"]) for entry in entries
+    )
 
 
 def sha256_of(path: Path) -> str | None:
@@ -109,7 +111,7 @@ def _fetch(jar: LockedJar, staging: Path, folder: Path) -> None:
             f"{jar.file_name} is not the file that the lock names: sha256 {found}, expected {jar.sha256}.",
             "Something between here and the repository altered it. Nothing was kept; check your proxy and try again.",
         )
-    os.replace(fetched, folder / jar.file_name)
+    fetched.replace(folder / jar.file_name)
 
 
 def _download(jar: LockedJar, staging: Path) -> Path:
