@@ -1,0 +1,138 @@
+"""What every container of the stack is held to, read from the compose files; no engine is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "compose").glob("*.yaml"))
+OUR_IMAGE = "${PIPELINE_IMAGE:-nginx-kafka-pipeline:local}"
+ONE_SHOTS = {"topics", "toolbox"}
+UNITS_S = {"s": 1, "m": 60}
+
+Service = dict[str, Any]
+
+
+def read_services() -> dict[str, Service]:
+    services: dict[str, Service] = {}
+    for file in FILES:
+        services.update(yaml.safe_load(file.read_text())["services"])
+    return services
+
+
+SERVICES = read_services()
+OURS = sorted(name for name, service in SERVICES.items() if service["image"] == OUR_IMAGE)
+KAFKA_CLIENTS = sorted(name for name in OURS if "KAFKA_BOOTSTRAP_SERVERS" in SERVICES[name]["environment"])
+SCALING = sorted(name for name, service in SERVICES.items() if "services.consumer" in service.get("command", []))
+every_service = pytest.mark.parametrize("name", sorted(SERVICES))
+every_service_of_ours = pytest.mark.parametrize("name", OURS)
+
+
+def to_seconds(duration: str) -> int:
+    return int(duration[:-1]) * UNITS_S[duration[-1]]
+
+
+def test_root_file_includes_every_file() -> None:
+    """A file that is not included is a service that `docker compose up` does not know."""
+    included = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
+    assert sorted(entry["path"] for entry in included) == [f"compose/{file.name}" for file in FILES]
+    assert {entry["project_directory"] for entry in included} == {"."}
+
+
+def test_both_default_groups_and_the_producer_are_there() -> None:
+    """The names are part of what the local mode and the documentation share."""
+    default = {name for name, service in SERVICES.items() if not service.get("profiles")}
+    assert default == {"kafka", "topics", "nginx", "visitor", "producer", "consumer", "archiver"}
+
+
+@every_service_of_ours
+def test_service_name_is_the_key(name: str) -> None:
+    """The group id is made of it: one wrong copy would turn fanout into load balancing."""
+    assert SERVICES[name]["environment"]["SERVICE_NAME"] == name
+    assert "KAFKA_GROUP_ID" not in SERVICES[name]["environment"]
+
+
+@pytest.mark.parametrize("name", SCALING)
+def test_consumers_scale(name: str) -> None:
+    """Neither a fixed name nor a port of the host stands in the way of --scale."""
+    assert "ports" not in SERVICES[name]
+    assert "replicas" in SERVICES[name]["deploy"]
+
+
+@every_service
+def test_no_container_has_a_fixed_name(name: str) -> None:
+    assert "container_name" not in SERVICES[name]
+
+
+@every_service
+def test_ports_are_loopback_and_changeable(name: str) -> None:
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("127.0.0.1:${"), port
+
+
+@every_service
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert "privileged" not in service
+
+
+@every_service_of_ours
+def test_our_containers_write_nowhere_but_to_their_volumes(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+    assert not service.get("cap_add")
+    assert "user" not in service, "the image's own numeric user holds"
+
+
+@every_service
+def test_every_container_has_a_health_check(name: str) -> None:
+    """A one-shot is done or it is not: its exit code is its health."""
+    check = SERVICES[name]["healthcheck"]
+    if name in ONE_SHOTS:
+        assert check == {"disable": True}
+        assert SERVICES[name]["restart"] == "no"
+    else:
+        assert check["test"][0] in {"CMD", "CMD-SHELL"}
+        assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", KAFKA_CLIENTS)
+def test_grace_is_longer_than_the_drain(name: str) -> None:
+    service = SERVICES[name]
+    assert to_seconds(service["stop_grace_period"]) > service["environment"]["SHUTDOWN_TIMEOUT_S"]
+
+
+@pytest.mark.parametrize("name", ["producer", *SCALING])
+def test_start_follows_the_topics(name: str) -> None:
+    assert SERVICES[name]["depends_on"] == {
+        "kafka": {"condition": "service_healthy"},
+        "topics": {"condition": "service_completed_successfully"},
+    }
+
+
+def test_only_the_toolbox_writes_what_the_producer_follows() -> None:
+    """Of our services; the user's own logs and the demo's are mounted read-only everywhere."""
+    mounts = [mount for name in OURS for mount in SERVICES[name].get("volumes", []) if "/var/log/" in mount]
+    assert [mount for mount in mounts if not mount.endswith(":ro")] == ["verify_logs:/var/log/verify"]
+
+
+def test_image_is_built_of_what_is_named_and_nothing_else() -> None:
+    """The build context starts empty, so that a stray file never becomes a layer."""
+    patterns = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert patterns[0] == "*"
+    dockerfile = (ROOT / "compose/Dockerfile").read_text()
+    assert "USER 10001:10001" in dockerfile
+    installs = [line for line in dockerfile.splitlines() if " -r /requirements/" in line]
+    assert len(installs) == 2
+    assert all("--require-hashes" in line for line in installs)
