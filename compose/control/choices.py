@@ -1,0 +1,74 @@
+"""From what the operator typed to the variables of the Compose files. Pure but for `check_logs`."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from compose.control.state import Mode
+from compose.errors import OperatorError
+
+LOG_FOLDER = "/var/log/nginx"
+MAX_REPLICAS = 64
+
+
+def known_variables(names: frozenset[str], source: Mapping[str, str | None]) -> dict[str, str]:
+    """Those variables of a source, the shell's or .env's, that the stack knows."""
+    return {name: value for name, value in source.items() if name in names | {"LOGS"} and value is not None}
+
+
+def with_log_files(variables: Mapping[str, str], mode: Mode, current: Path) -> dict[str, str]:
+    """The variables with LOGS spelled out as the Compose files want it: a folder to mount and patterns in it."""
+    logs = variables.get("LOGS", "")
+    if not logs:
+        return dict(variables)
+    patterns = [str(current / pattern.strip()) for pattern in logs.split(",") if pattern.strip()]
+    folders = {str(PurePosixPath(pattern).parent) for pattern in patterns}
+    if len(folders) == 1 and not glob.has_magic(next(iter(folders))):
+        names = ",".join(f"{LOG_FOLDER}/{PurePosixPath(pattern).name}" for pattern in patterns)
+        return {**variables, "NGINX_LOG_DIR": folders.pop(), "LOG_FILES": names}
+    if mode == "docker":
+        raise OperatorError(
+            f"LOGS={logs} names more than one folder; with Docker one folder is mounted.",
+            "Name files of one folder, or use MODE=local.",
+        )
+    # Local mode hands absolute paths on as they are; the log folder stands for itself then.
+    return {**variables, "NGINX_LOG_DIR": LOG_FOLDER, "LOG_FILES": ",".join(patterns)}
+
+
+def demo_wanted(variables: Mapping[str, str]) -> bool:
+    """Whether the demo site makes the lines: nobody named own files, nobody switched it off."""
+    return not variables.get("NGINX_LOG_DIR") and variables.get("DEMO_REPLICAS", "1") != "0"
+
+
+def parse_scale(words: Sequence[str], known: Sequence[str]) -> dict[str, int]:
+    """`consumer=4 archiver=2` as a mapping. Raises OperatorError for anything else."""
+    wanted: dict[str, int] = {}
+    for word in words:
+        name, _, count = word.partition("=")
+        if name not in known:
+            raise OperatorError(f"There is no service {name!r}.", f"Try one of: {', '.join(known)}")
+        if not count.isdigit() or int(count) > MAX_REPLICAS:
+            raise OperatorError(
+                f"{word!r} is not a number of replicas from 0 to {MAX_REPLICAS}.", "Try: make scale consumer=4"
+            )
+        wanted[name] = int(count)
+    if not wanted:
+        raise OperatorError("Nothing to scale was named.", "Try: make scale consumer=4")
+    return wanted
+
+
+def check_logs(patterns: Sequence[str]) -> Iterator[str]:
+    """What will be in the way of following these files, one sentence each. Looks at the file system."""
+    for pattern in patterns:
+        found = glob.glob(pattern)  # noqa: PTH207  (an absolute pattern, as the producer takes it)
+        if not found:
+            yield f"No file matches {pattern} yet. The producer looks again every second."
+        for path in found:
+            if not os.access(path, os.R_OK):
+                yield (
+                    f"{path} cannot be read by {os.environ.get('USER') or 'this user'}. The producer tries again; "
+                    "let it read with: sudo usermod -aG adm $USER, and log in again."
+                )

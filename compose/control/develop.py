@@ -1,0 +1,77 @@
+"""The verbs for those who work on the code."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from compose.control import report
+from compose.control.docker_stack import engine_answers
+
+EXTRAS = {"runtime": None, "control": "control", "local": "local", "dev": "dev"}
+
+
+def _run(root: Path, *command: str) -> int:
+    report.say("$ " + " ".join(command))
+    return subprocess.run(command, cwd=root, check=False).returncode
+
+
+def _tool(name: str) -> str:
+    """A program of the environment that runs this."""
+    return str(Path(sys.executable).parent / name)
+
+
+def _all_of(root: Path, commands: Sequence[Sequence[str]]) -> int:
+    """Run all of them, whatever each says; the worst exit code."""
+    return max([_run(root, *command) for command in commands])
+
+
+def test(root: Path) -> int:
+    """Units and integration everywhere, the Compose tests where an engine answers."""
+    folders = ["tests/unit", "tests/integration"]
+    if engine_answers():
+        folders.append("tests/compose")
+    else:
+        report.say("The Compose tests are left out: no Docker engine answers here.")
+    present = [folder for folder in folders if (root / folder).is_dir()]
+    return _run(root, sys.executable, "-m", "pytest", *present)
+
+
+def lint(root: Path) -> int:
+    """Style, types and the direction of imports."""
+    return _all_of(
+        root,
+        [
+            (_tool("ruff"), "check"),
+            (_tool("ruff"), "format", "--check"),
+            (sys.executable, "-m", "mypy"),
+            (_tool("lint-imports"),),
+        ],
+    )
+
+
+def bench(root: Path) -> int:
+    """The measurements of bench/."""
+    return _run(root, sys.executable, "-m", "bench")
+
+
+def requirements(root: Path) -> int:
+    """Resolve pyproject.toml and the broker's jars anew, with hashes."""
+    from compose.local.jars import write_lock  # needs a package of local mode
+
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+    common = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    common += ["--no-header", "--no-emit-package", "nginx-kafka-pipeline", "pyproject.toml"]
+    commands = [
+        [*common, *(["--extra", extra] if extra else []), "-o", f"compose/requirements/{name}.txt"]
+        for name, extra in EXTRAS.items()
+    ]
+    worst = _all_of(root, commands)
+    report.say(f"The broker consists of {write_lock()} jars.")
+    return worst
+
+
+VERBS: Mapping[str, Callable[[Path], int]] = {"test": test, "lint": lint, "bench": bench, "requirements": requirements}

@@ -1,0 +1,298 @@
+"""The stack as containers: everything goes through the `docker compose` command line, each call with a deadline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compose.control import health
+from compose.control.choices import check_logs, demo_wanted
+from compose.control.stack import Output, Replica, Tell
+from compose.control.state import Mode, StackState, StateFile
+from compose.control.topology import Service, read_services
+from compose.errors import OperatorError
+from compose.local.ports import free_port, port_is_free
+
+ASK_TIMEOUT_S = 30.0
+BUILD_TIMEOUT_S = 1800.0
+UP_TIMEOUT_S = 600.0
+DOWN_TIMEOUT_S = 240.0
+READY_TIMEOUT_S = 180.0
+POLL_INTERVAL_S = 1.0
+TELL_INTERVAL_S = 5.0
+COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml")
+BROKER, NGINX, ONE_SHOTS = "kafka", "nginx", ("topics",)
+VERIFY_FILE = "/var/log/verify/verify_access.log"
+
+# Host ports of the stack: the service, the variable that moves it, its default.
+HOST_PORTS = ((BROKER, "KAFKA_HOST_PORT", "29092"), (NGINX, "NGINX_HOST_PORT", "8088"))
+
+
+def engine_answers() -> bool:
+    """Whether Docker Compose is installed and its engine answers."""
+    try:
+        for question in (["docker", "compose", "version"], ["docker", "info"]):
+            subprocess.run(question, capture_output=True, timeout=ASK_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def parse_containers(text: str) -> list[dict[str, Any]]:
+    """The output of `docker compose ps --format json`: an array, or since 2.21 one object a line. Pure."""
+    text = text.strip()
+    if not text:
+        return []
+    return list(json.loads(text)) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+
+
+def replica_from(container: Mapping[str, Any], started_at: str | None) -> Replica:
+    """One container as a replica. Pure."""
+    running = container["State"] == "running"
+    ports = [entry["PublishedPort"] for entry in container.get("Publishers") or () if entry.get("PublishedPort")]
+    if container["Service"] in ONE_SHOTS and not running and container.get("ExitCode") == 0:
+        told = health.READY
+    elif running:
+        told = {"healthy": health.READY, "": health.READY}.get(container.get("Health", ""), container["Health"])
+    else:
+        told = container.get("Status", "")
+    return Replica(
+        container["Name"],
+        container["Service"],
+        container["State"],
+        told,
+        ports[0] if ports else None,
+        started_at if running else None,
+    )
+
+
+class DockerStack:
+    """See compose.control.stack.Stack."""
+
+    mode: Mode = "docker"
+
+    def __init__(self, root: Path, variables: Mapping[str, str], state: StackState) -> None:
+        self._root = root
+        self._variables = dict(variables)
+        if not demo_wanted(variables):
+            self._variables["DEMO_REPLICAS"] = "0"
+        self._state_file = StateFile(root / ".run")
+        self._state = state
+        self._services = {
+            name: service
+            for file in COMPOSE_FILES
+            for name, service in read_services((root / "compose" / file).read_text(), self._variables).items()
+        }
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self._variables.get('KAFKA_HOST_PORT') or HOST_PORTS[0][2]}"
+
+    def services(self) -> Mapping[str, Service]:
+        return self._services
+
+    def variables(self) -> Mapping[str, str]:
+        return self._variables
+
+    # The command line
+
+    def _command(self, *arguments: str, every_profile: bool = True) -> list[str]:
+        """`docker compose` from the root; services of a profile are seen only by calls that ask for it."""
+        profiles = sorted({profile for service in self._services.values() for profile in service.profiles})
+        named = [word for profile in profiles for word in ("--profile", profile)] if every_profile else []
+        return ["docker", "compose", *named, *arguments]
+
+    def _run(
+        self, command: Sequence[str], timeout_s: float, *, given: str | None = None, shown: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it; `shown` leaves its progress on the terminal. The caller looks at the exit code."""
+        try:
+            return subprocess.run(
+                command,
+                cwd=self._root,
+                env={**os.environ, **self._variables},
+                input=given,
+                stdin=subprocess.DEVNULL if given is None else None,
+                stdout=None if shown else subprocess.PIPE,
+                stderr=None if shown else subprocess.PIPE,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise OperatorError("There is no docker command.", "Install Docker, or use: make up MODE=local") from error
+        except subprocess.TimeoutExpired as error:
+            raise OperatorError(
+                f"`{' '.join(command[:6])} …` took longer than {timeout_s:g} s.", "Look with: docker compose ps -a"
+            ) from error
+
+    def _must(self, command: Sequence[str], timeout_s: float, *, given: str | None = None, shown: bool = False) -> str:
+        """Run it; raises OperatorError with what it said when it fails."""
+        result = self._run(command, timeout_s, given=given, shown=shown)
+        if result.returncode != 0:
+            said = (result.stderr or "").strip() or "see above"
+            raise OperatorError(
+                f"`{' '.join(command)}` failed: {said}", "Look with: docker compose ps -a, and: make logs"
+            )
+        return result.stdout or ""
+
+    # Up
+
+    def up(self, tell: Tell) -> bool:
+        before = {(replica.name, replica.started_at) for replica in self.replicas()}
+        self._check_ports(before={name for name, _started in before})
+        for line in self._log_notes():
+            tell(f"Note: {line}")
+        self._state_file.save(self._state)
+        tell("Building the image (a no-op when nothing changed).")
+        self._must(self._command("build", every_profile=False), BUILD_TIMEOUT_S, shown=True)
+        plain = {name: count for name, count in self._state.scale.items() if not self._services[name].profiles}
+        scaled = [word for name, count in plain.items() for word in ("--scale", f"{name}={count}")]
+        self._must(
+            self._command("up", "--detach", "--remove-orphans", *scaled, every_profile=False), UP_TIMEOUT_S, shown=True
+        )
+        self._wait_until_ready(tell)
+        # The one-shot runs again at every `up`; that it did is no change.
+        after = {(replica.name, replica.started_at) for replica in self.replicas()}
+        return before != after
+
+    def _check_ports(self, before: set[str]) -> None:
+        running = {name.rsplit("-", 1)[0].rsplit("-", 1)[-1] for name in before}
+        for service, variable, default in HOST_PORTS:
+            port = self._variables.get(variable) or default
+            wanted = service != NGINX or demo_wanted(self._variables)
+            if wanted and service not in running and port.isdigit() and not port_is_free(int(port)):
+                raise OperatorError(
+                    f"Port {port}, which {service} would be reached at, is taken by another program.",
+                    f"Stop it, or choose another: make up {variable}={free_port()}",
+                )
+
+    def _log_notes(self) -> Iterator[str]:
+        folder = self._variables.get("NGINX_LOG_DIR")
+        if folder:
+            patterns = self._services["producer"].environment["LOG_FILES"].split(",")
+            own = [pattern for pattern in patterns if pattern.startswith("/var/log/nginx/")]
+            yield from check_logs([pattern.replace("/var/log/nginx", folder.rstrip("/"), 1) for pattern in own])
+
+    def _wait_until_ready(self, tell: Tell) -> None:
+        deadline, told = time.monotonic() + READY_TIMEOUT_S, time.monotonic()
+        while waiting := [replica for replica in self.replicas() if replica.health != health.READY]:
+            if time.monotonic() > deadline:
+                first = waiting[0]
+                said = self._run(["docker", "logs", "--tail", "5", first.name], ASK_TIMEOUT_S)
+                raise OperatorError(
+                    f"{first.name} is not ready after {READY_TIMEOUT_S:g} s ({first.state}, {first.health}). "
+                    f"The last that it said:\n{said.stdout}{said.stderr}",
+                    f"make logs SERVICE={first.service}, then: make up",
+                )
+            if time.monotonic() - told > TELL_INTERVAL_S:
+                told = time.monotonic()
+                tell("  waiting for " + ", ".join(f"{replica.name} ({replica.health})" for replica in waiting))
+            time.sleep(POLL_INTERVAL_S)
+
+    def replicas(self) -> Sequence[Replica]:
+        listed = parse_containers(self._must(self._command("ps", "--all", "--format", "json"), ASK_TIMEOUT_S))
+        # Containers of `run`, such as those that `verify` writes through, are no part of the stack.
+        listed = [one for one in listed if "-run-" not in one["Name"]]
+        if not listed:
+            return []
+        form = "{{.Name}} {{.State.StartedAt}}"
+        # One that went away between the two questions makes inspect fail for itself, not for the others.
+        inspected = self._run(["docker", "inspect", "--format", form, *(one["ID"] for one in listed)], ASK_TIMEOUT_S)
+        started = dict(line.lstrip("/").split(" ", 1) for line in inspected.stdout.splitlines() if " " in line)
+        found = [replica_from(one, started.get(one["Name"])) for one in listed]
+        return sorted(found, key=lambda replica: replica.name)
+
+    # Down, restart, scale
+
+    def down(self, tell: Tell) -> None:
+        tell("Draining: consumers, producer and demo first, Kafka last.")
+        self._must(self._command("down", "--remove-orphans"), DOWN_TIMEOUT_S, shown=True)
+        self._state_file.forget()
+
+    def clean(self, tell: Tell) -> None:
+        tell("Removing containers and volumes.")
+        self._must(self._command("down", "--remove-orphans", "--volumes"), DOWN_TIMEOUT_S, shown=True)
+        self._state_file.forget()
+
+    def restart(self, service: str | None, tell: Tell) -> None:
+        running = {replica.service for replica in self.replicas() if replica.running}
+        names = [service] if service else sorted(running - {BROKER})
+        if not running.issuperset(names) or not names:
+            raise OperatorError(f"No container of {service or 'the stack'} runs.", "See what does: make status")
+        tell(f"Restarting {', '.join(names)}.")
+        self._must(self._command("restart", *names), DOWN_TIMEOUT_S, shown=True)
+        self._wait_until_ready(tell)
+
+    def scale(self, wanted: Mapping[str, int], tell: Tell) -> None:
+        if not any(replica.running for replica in self.replicas()):
+            raise OperatorError("The stack does not run.", "Start it: make up")
+        self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
+        self._state_file.save(self._state)
+        scaled = [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
+        self._must(
+            self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *wanted), UP_TIMEOUT_S, shown=True
+        )
+        self._wait_until_ready(tell)
+
+    def kill_one(self, name: str) -> None:
+        self._must(["docker", "kill", "--signal", "KILL", name], ASK_TIMEOUT_S)
+
+    def start_one(self, name: str) -> None:
+        self._must(["docker", "start", name], ASK_TIMEOUT_S)
+
+    # What comes out and what goes in
+
+    def logs(self, service: str | None, follow: bool, tail_lines: int) -> Iterator[str]:
+        options = ["--tail", str(tail_lines), *(["--follow"] if follow else []), *([service] if service else [])]
+        with subprocess.Popen(
+            self._command("logs", "--no-color", *options),
+            cwd=self._root,
+            env={**os.environ, **self._variables},
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None
+            try:
+                for line in process.stdout:
+                    yield line.rstrip("\n")
+            finally:
+                process.terminate()
+
+    def open_output(self, service: str) -> Output:
+        return _ContainerOutput(self, service, datetime.now(UTC).isoformat())
+
+    def printed_since(self, service: str, since: str) -> Sequence[str]:
+        """What the containers of a service printed since a moment (ISO 8601)."""
+        command = self._command("logs", "--no-color", "--no-log-prefix", "--since", since, service)
+        return self._must(command, ASK_TIMEOUT_S).splitlines()
+
+    def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
+        folder = f"{self._services[service].environment['ARCHIVE_DIR']}/{topic}"
+        command = self._command("exec", "-T", service, "grep", "-rhF", "--", needle, folder)
+        result = self._run(command, ASK_TIMEOUT_S)
+        return result.stdout.splitlines()  # grep ends with 1 when there is nothing yet, with 2 when no folder
+
+    def append_lines(self, lines: Iterable[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", f"cat >> {VERIFY_FILE}")
+        self._must(command, UP_TIMEOUT_S, given=text)
+
+
+class _ContainerOutput:
+    """What the containers of one service print from a moment on; the engine keeps it, this asks."""
+
+    def __init__(self, stack: DockerStack, service: str, since: str) -> None:
+        self._stack = stack
+        self._service = service
+        self._since = since
+
+    def matching(self, needle: str) -> Sequence[str]:
+        return [line for line in self._stack.printed_since(self._service, self._since) if needle in line]

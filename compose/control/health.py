@@ -1,0 +1,31 @@
+"""The health endpoints of local replicas, asked all at once."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+TIMEOUT_S = 2.0
+READY = "ready"
+
+
+def health_of(ports: Mapping[str, int], path: str = "/readyz") -> dict[str, str]:
+    """`ready`, or what the replica says instead, by the names of `ports`."""
+    if not ports:
+        return {}
+    with ThreadPoolExecutor(min(16, len(ports))) as pool:
+        return dict(zip(ports, pool.map(lambda port: _ask(port, path), ports.values()), strict=True))
+
+
+def _ask(port: int, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read(200).decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer ({type(error).__name__})"
+    finally:
+        connection.close()
+    return READY if answer.status == http.HTTPStatus.OK else f"not ready: {text or answer.status}"

@@ -1,0 +1,38 @@
+"""The broker as the verbs see it: shared.kafka's views, called from synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from shared.kafka import groups
+from shared.kafka.groups import Group, StoredRecord
+from shared.runtime.settings import KafkaSettings
+
+
+class KafkaView:
+    """Reads one topic of one broker. Every method raises BrokerUnavailable and the like (shared/errors.py)."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self.topic = topic
+        self._settings = KafkaSettings(
+            service_name="control", kafka_bootstrap_servers=bootstrap_servers, kafka_topic=topic
+        )
+
+    def describe(self, names: Sequence[str]) -> tuple[Group, ...]:
+        """The groups by name, in that order."""
+        return asyncio.run(groups.describe_groups(self._settings, names, self.topic))
+
+    def end_offsets(self) -> dict[int, int]:
+        """Next offset by partition; empty when there is no such topic."""
+        return asyncio.run(groups.end_offsets(self._settings, self.topic))
+
+    def holding(self, needle: bytes, start: Mapping[int, int], end: Mapping[int, int]) -> tuple[StoredRecord, ...]:
+        """The records between two sets of offsets whose value holds `needle`."""
+        return asyncio.run(self._holding(needle, start, end))
+
+    async def _holding(
+        self, needle: bytes, start: Mapping[int, int], end: Mapping[int, int]
+    ) -> tuple[StoredRecord, ...]:
+        records = groups.read_topic(self._settings, self.topic, start, end)
+        return tuple([record async for record in records if record.value and needle in record.value])

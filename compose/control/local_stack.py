@@ -1,0 +1,418 @@
+"""The stack as processes of this machine: supervisor keeps them, the Compose files define them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from compose.control import health
+from compose.control.choices import check_logs, demo_wanted
+from compose.control.stack import Output, Replica, Tell
+from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
+from compose.control.tail import FilesOutput, FileTail, last_lines
+from compose.control.topology import Service, read_services
+from compose.errors import OperatorError
+from compose.local import site
+from compose.local.broker import Broker, Ports, answers
+from compose.local.manager import Manager, ProcessState, listener_on, orphans, stop_orphans
+from compose.local.ports import free_port, port_is_free
+from compose.local.processes import (
+    KAFKA,
+    KAFKA_STOP_WAIT_S,
+    NGINX,
+    PRIORITIES,
+    STOP_MARGIN_S,
+    VISITOR,
+    Process,
+    local_environment,
+    process_names,
+    service_priority,
+    stop_wait_s,
+    supervisor_configuration,
+)
+
+DEFAULT_KAFKA_PORT = 19092
+DEFAULT_DEMO_RATE = "20"
+KAFKA_START_TIMEOUT_S = 90.0
+TOPICS_TIMEOUT_S = 120.0
+READY_TIMEOUT_S = 90.0
+SHUT_DOWN_TIMEOUT_S = 180.0
+POLL_INTERVAL_S = 0.2
+FOLLOW_INTERVAL_S = 0.1
+NEEDED_DISK_BYTES = 1 << 30
+TOPICS = "topics"
+LOG_FOLDER = "/var/log/nginx"
+VERIFY_FILE = "var/log/verify/verify_access.log"
+
+
+class LocalStack:
+    """See compose.control.stack.Stack. Everything that is kept lies under .run/ of the repository."""
+
+    mode: Mode = "local"
+
+    def __init__(self, root: Path, variables: Mapping[str, str], state: StackState) -> None:
+        self._root = root
+        self._run = root / ".run"
+        self._variables = dict(variables)
+        self._state_file = StateFile(self._run)
+        self._state = state
+        text = (root / "compose" / "services.yaml").read_text()
+        self._services = read_services(text, self._variables)
+
+    # What is there
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self._kafka_port()}"
+
+    def services(self) -> Mapping[str, Service]:
+        return self._services
+
+    def variables(self) -> Mapping[str, str]:
+        return self._variables
+
+    def replicas(self) -> Sequence[Replica]:
+        if not self._manager().alive():
+            return []
+        states = sorted(self._manager().states(), key=lambda state: state.name)
+        asked = {state.name: self._state.ports[state.name] for state in states if state.running and self._asks(state)}
+        healths = health.health_of(asked)
+        return [self._replica(state, healths) for state in states]
+
+    @staticmethod
+    def _asks(state: ProcessState) -> bool:
+        """Whether a process has health endpoints of ours."""
+        return state.name not in (KAFKA, NGINX)
+
+    def _replica(self, state: ProcessState, healths: Mapping[str, str]) -> Replica:
+        port = self._state.ports.get(state.name)
+        if not state.running:
+            told = state.detail
+        elif state.name == KAFKA:
+            told = health.READY if answers(self._kafka_port()) else "no answer yet"
+        elif state.name == NGINX and port:
+            told = health.health_of({NGINX: port}, "/healthz")[NGINX]
+        else:
+            told = healths.get(state.name, "")
+        started_at = f"{state.started_at_s}/{state.pid}" if state.running else None
+        service = state.name if state.name in (KAFKA, NGINX) else state.name.rpartition("-")[0]
+        return Replica(state.name, service or state.name, state.state.lower(), told, port, started_at)
+
+    def _manager(self) -> Manager:
+        return Manager(self._run, Path(self._state.socket or self._run / "none.sock"))
+
+    def _kafka_port(self) -> int:
+        text = self._variables.get("KAFKA_HOST_PORT") or str(self._state.ports.get(KAFKA, DEFAULT_KAFKA_PORT))
+        if not text.isdigit() or not 0 < int(text) < 65536:
+            raise OperatorError(f"KAFKA_HOST_PORT={text} is no port.", "Try: make up KAFKA_HOST_PORT=19192")
+        return int(text)
+
+    def _count(self, service: Service) -> int:
+        """Replicas wanted: what was scaled, else what the file says; services of a profile run only when scaled."""
+        if service.name == TOPICS:
+            return 0
+        return self._state.scale.get(service.name, 0 if service.profiles else service.replicas)
+
+    # Up
+
+    def up(self, tell: Tell) -> bool:
+        self._check_machine(tell)
+        was_alive = self._manager().alive()
+        if not was_alive:
+            self._clear_away(tell)
+        self._write_configuration(self._prepare(was_alive, tell))
+        manager = self._manager()
+        if not was_alive:
+            manager.launch()
+        changed = manager.apply_configuration()
+        down = {state.name for state in manager.states() if not state.running}
+        if down and was_alive:
+            tell(f"Starting {', '.join(sorted(down))}.")
+        if not was_alive or KAFKA in down:
+            self._start_broker(tell)
+        for name in sorted(down):
+            manager.start(name)
+        self._wait_until_ready(tell)
+        return changed or bool(down)
+
+    def _check_machine(self, tell: Tell) -> None:
+        for line in check_logs(self._followed_patterns()) if not demo_wanted(self._variables) else ():
+            tell(f"Note: {line}")
+        free = shutil.disk_usage(self._root).free
+        if free < NEEDED_DISK_BYTES:
+            raise OperatorError(
+                f"Only {free >> 20} MB are free where {self._run} lies; Kafka needs 1 GB to start with.",
+                "Free some space, then: make up",
+            )
+
+    def _followed_patterns(self) -> Sequence[str]:
+        patterns = self._environment(self._services["producer"], 0)["LOG_FILES"].split(",")
+        return [pattern for pattern in patterns if not pattern.startswith(str(self._run))]
+
+    def _clear_away(self, tell: Tell) -> None:
+        """Processes whose manager died keep ports and files; they go first."""
+        left = orphans(self._run)
+        if left:
+            tell(f"Stopping {len(left)} processes that an earlier run left behind.")
+            stop_orphans(left)
+        remove_socket_folder(self._state.socket)
+        self._state = self._state.model_copy(update={"socket": str(new_socket_file())})
+
+    def _prepare(self, was_alive: bool, tell: Tell) -> Broker:
+        """Folders, ports and the broker's files; the state is saved with them."""
+        for folder in ("logs", "nginx/tmp", *(target.lstrip("/") for target in self._mounts())):
+            (self._run / folder).mkdir(parents=True, exist_ok=True)
+        self._claim_ports(was_alive)
+        self._state_file.save(self._state)
+        ports = self._state.ports
+        if not was_alive:
+            tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
+        return Broker.prepare(
+            self._run / "kafka",
+            Ports(ports[KAFKA], ports["kafka-controller"]),
+            progress=lambda done, total, name: tell(f"  {done}/{total} {name}"),
+        )
+
+    def _mounts(self) -> Mapping[str, str]:
+        """Every container folder that is mounted somewhere, and its source."""
+        return {target: source for service in self._services.values() for target, source in service.mounts.items()}
+
+    def _claim_ports(self, was_alive: bool) -> None:
+        """Each process keeps its port from run to run as long as nobody else took it."""
+        kafka_port = self._kafka_port()
+        if not (was_alive and self._state.ports.get(KAFKA) == kafka_port) and not port_is_free(kafka_port):
+            raise OperatorError(
+                f"Port {kafka_port}, which Kafka would listen on, is taken by {listener_on(kafka_port)}.",
+                f"Stop it, or choose another: make up KAFKA_HOST_PORT={free_port()}",
+            )
+        ports = {KAFKA: kafka_port}
+        names = [name for each in self._services.values() for name in process_names(each, self._count(each))]
+        for name in ("kafka-controller", *names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
+            port = self._state.ports.get(name)
+            keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
+            ports[name] = port if keeps and port is not None else free_port()
+        self._state = self._state.model_copy(update={"ports": ports})
+
+    def _folders(self) -> dict[str, Path]:
+        """Container folder to local folder: volumes lie under .run/, folders of the host are themselves."""
+        return {
+            target: Path(source) if "/" in source else self._run / target.lstrip("/")
+            for target, source in self._mounts().items()
+        }
+
+    def _environment(self, service: Service, port: int) -> dict[str, str]:
+        return local_environment(service, self._folders(), self.bootstrap_servers, port)
+
+    def _write_configuration(self, broker: Broker) -> None:
+        processes = [self._broker_process(broker), *self._service_processes()]
+        if demo_wanted(self._variables):
+            processes += self._demo_processes()
+        text = supervisor_configuration(self._run, self._root, Path(self._state.socket), processes)
+        self._manager().configuration_file.write_text(text)
+
+    def _broker_process(self, broker: Broker) -> Process:
+        # The digest makes a change of the settings file a change of the program, which is then restarted.
+        environment = {"SETTINGS_SHA256": _digest(broker.settings_file.read_text())}
+        return Process(KAFKA, KAFKA, broker.command, environment, PRIORITIES[KAFKA], KAFKA_STOP_WAIT_S)
+
+    def _service_processes(self) -> Iterator[Process]:
+        for service in self._services.values():
+            for name in process_names(service, self._count(service)):
+                yield self._process(
+                    name, service.name, self._python(service.command), service, service_priority(service)
+                )
+
+    def _process(
+        self, name: str, service_name: str, command: tuple[str, ...], definition: Service, priority: int
+    ) -> Process:
+        environment = self._environment(definition, self._state.ports[name])
+        return Process(name, service_name, command, environment, priority, stop_wait_s(environment))
+
+    @staticmethod
+    def _python(command: Sequence[str]) -> tuple[str, ...]:
+        """A container's `python` is the interpreter that runs this."""
+        return (sys.executable, *command[1:])
+
+    def _demo_processes(self) -> Iterator[Process]:
+        """The system's nginx with a visitor, or the visitor's lines written straight to the log."""
+        log_directory = self._folders()[LOG_FOLDER]
+        rate = self._variables.get("DEMO_RATE") or DEFAULT_DEMO_RATE
+        nginx = site.find_nginx()
+        if nginx:
+            port = self._state.ports[NGINX]
+            text = (self._root / "compose" / "nginx" / "nginx.conf").read_text()
+            text = site.local_configuration(text, self._run / "nginx", log_directory, port)
+            (self._run / "nginx" / "nginx.conf").write_text(text)
+            command = site.command(nginx, self._run / "nginx")
+            yield Process(NGINX, NGINX, command, {"SETTINGS_SHA256": _digest(text)}, PRIORITIES[NGINX], STOP_MARGIN_S)
+            arguments = ("visit", "--url", f"http://127.0.0.1:{port}")
+        else:
+            arguments = ("write", "--file", str(log_directory / "access.log"))
+        environment = {
+            **{name: self._variables[name] for name in ("LOG_LEVEL",) if name in self._variables},
+            "SERVICE_NAME": VISITOR,
+            "HTTP_PORT": str(self._state.ports[VISITOR + "-1"]),
+        }
+        command = (sys.executable, "-m", "services.demo", *arguments, "--rate", rate)
+        wait_s = stop_wait_s(environment)
+        yield Process(VISITOR + "-1", VISITOR, command, environment, PRIORITIES[VISITOR], wait_s)
+
+    def _start_broker(self, tell: Tell) -> None:
+        """Start Kafka and make the topics; what speaks to them comes after."""
+        self._manager().start(KAFKA)
+        tell("Waiting for Kafka.")
+        self._wait_for_broker()
+        tell("Making the topics.")
+        self._make_topics()
+
+    def _wait_for_broker(self) -> None:
+        deadline = time.monotonic() + KAFKA_START_TIMEOUT_S
+        while not answers(self._kafka_port()):
+            self._fail_if_given_up([KAFKA])
+            if time.monotonic() > deadline:
+                raise self._failure(KAFKA, f"does not answer after {KAFKA_START_TIMEOUT_S:g} s")
+            time.sleep(POLL_INTERVAL_S)
+
+    def _make_topics(self) -> None:
+        """Run the one-shot service as a child; what it says goes to a log of its own."""
+        service = self._services[TOPICS]
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        log_file = self._log_file(TOPICS)
+        with log_file.open("wb") as log:
+            try:
+                result = subprocess.run(
+                    self._python(service.command),
+                    env={**inherited, **self._environment(service, 0)},
+                    cwd=self._root,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    timeout=TOPICS_TIMEOUT_S,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise self._failure(TOPICS, f"did not end within {TOPICS_TIMEOUT_S:g} s") from error
+        if result.returncode != 0:
+            raise self._failure(TOPICS, f"ended with exit code {result.returncode}")
+
+    def _wait_until_ready(self, tell: Tell) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        told = 0.0
+        while waiting := [replica for replica in self.replicas() if replica.health != health.READY]:
+            self._fail_if_given_up([replica.name for replica in waiting])
+            if time.monotonic() > deadline:
+                raise self._failure(waiting[0].name, f"is not ready after {READY_TIMEOUT_S:g} s: {waiting[0].health}")
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                tell("  waiting for " + ", ".join(f"{replica.name} ({replica.health})" for replica in waiting))
+            time.sleep(POLL_INTERVAL_S)
+
+    def _fail_if_given_up(self, names: Sequence[str]) -> None:
+        for state in self._manager().states():
+            if state.name in names and state.state == "FATAL":
+                raise self._failure(state.name, f"ended at once several times ({state.detail})")
+
+    def _failure(self, name: str, happened: str) -> OperatorError:
+        tail = "\n".join(f"  {line[:300]}" for line in last_lines(self._log_file(name), 5)) or "  (nothing)"
+        return OperatorError(
+            f"{name} {happened}. The last that it said:\n{tail}", f"Read {self._log_file(name)}, then: make up"
+        )
+
+    def _log_file(self, name: str) -> Path:
+        return self._run / "logs" / f"{name}.log"
+
+    # Down, restart, scale
+
+    def down(self, tell: Tell) -> None:
+        manager = self._manager()
+        if manager.alive():
+            tell("Draining: the demo stops first, then the producer, the consumers, and Kafka last.")
+            manager.shut_down(SHUT_DOWN_TIMEOUT_S)
+        stop_orphans(orphans(self._run))
+        remove_socket_folder(self._state.socket)
+        # Ports stay known, so that the next `up` comes back where this one was; the choices end with the run.
+        self._state_file.save(StackState(mode="local", ports=self._state.ports))
+
+    def clean(self, tell: Tell) -> None:
+        self.down(tell)
+        shutil.rmtree(self._run)
+
+    def restart(self, service: str | None, tell: Tell) -> None:
+        self._require_running()
+        names = [each.name for each in self.replicas() if (each.service == service if service else each.name != KAFKA)]
+        if not names:
+            raise OperatorError(f"No process of {service} runs.", "See what does: make status")
+        for name in names:
+            tell(f"Restarting {name}.")
+            self._manager().stop(name)
+            self._manager().start(name)
+        self._wait_until_ready(tell)
+
+    def scale(self, wanted: Mapping[str, int], tell: Tell) -> None:
+        self._require_running()
+        self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
+        self.up(tell)
+
+    def kill_one(self, name: str) -> None:
+        manager = self._manager()
+        for state in manager.states():
+            if state.name == name and state.running:
+                os.kill(state.pid, signal.SIGKILL)
+        manager.stop(name)  # or supervisor would bring it back within a second
+
+    def start_one(self, name: str) -> None:
+        self._manager().start(name)
+
+    def _require_running(self) -> None:
+        if not self._manager().alive():
+            raise OperatorError("The stack does not run.", "Start it: make up")
+
+    # What comes out and what goes in
+
+    def logs(self, service: str | None, follow: bool, tail_lines: int) -> Iterator[str]:
+        def files() -> dict[str, Path]:
+            found = sorted((self._run / "logs").glob("*.log"))
+            return {file.stem: file for file in found if service is None or _belongs(file.stem, service)}
+
+        present = files()
+        if not present:
+            raise OperatorError(f"There is no log of {service or 'any process'}.", "See what runs: make status")
+        output = FilesOutput(files)
+        width = max(len(name) for name in present)
+        for name, path in present.items():
+            for line in last_lines(path, tail_lines):
+                yield f"{name:{width}} | {line}"
+        while follow:
+            for name, line in output.new_lines():
+                yield f"{name:{width}} | {line}"
+            time.sleep(FOLLOW_INTERVAL_S)
+
+    def open_output(self, service: str) -> Output:
+        logs = self._run / "logs"
+        return FilesOutput(lambda: {path.stem: path for path in logs.glob(f"{service}-*.log")})
+
+    def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
+        folder = Path(self._environment(self._services[service], 0)["ARCHIVE_DIR"]) / topic
+        found: list[str] = []
+        for path in sorted(folder.glob("partition=*/*.ndjson")):
+            found += [line for line in FileTail(path, from_end=False).read() if needle in line]
+        return found
+
+    def append_lines(self, lines: Iterable[str]) -> None:
+        with (self._run / VERIFY_FILE).open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def _belongs(process: str, service: str) -> bool:
+    """Whether a process is the service of that name, or a replica of it, or that very replica."""
+    return process == service or process.rpartition("-")[0] == service
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

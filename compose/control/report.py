@@ -1,0 +1,133 @@
+"""What the verbs print: tables and colours on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from compose.control.counting import Finding
+from compose.control.stack import Replica
+from compose.errors import OperatorError
+from shared.kafka.groups import Group
+
+PLAIN_WIDTH = 140
+
+console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One line, as it is."""
+    console.print(escape(line))
+
+
+def good(line: str) -> None:
+    """One line of good news."""
+    console.print(f"[green]{escape(line)}[/]")
+
+
+def bad(line: str) -> None:
+    """One line of bad news."""
+    console.print(f"[red]{escape(line)}[/]")
+
+
+def failure(error: OperatorError) -> None:
+    """What happened and what to do now, on stderr."""
+    errors.print(f"[red]{escape(str(error))}[/]")
+    errors.print(f"Next: {escape(error.next_step)}")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        right = column in ("port", "lag", "received", "doubled", "missing", "committed", "end", "partition")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def show_replicas(replicas: Sequence[Replica]) -> None:
+    """Processes or containers with their health."""
+    table = _table("What runs", "name", "state", "health", "port")
+    for replica in replicas:
+        port = "" if replica.port is None else str(replica.port)
+        table.add_row(replica.name, replica.state, escape(replica.health), port)
+    console.print(table)
+
+
+def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None:
+    """Groups, members, partitions and lag; a lag that is not known is said to be so."""
+    table = _table("Who reads what", "group", "member", "partition", "committed", "end", "lag")
+    for group in groups:
+        for member, partition in _rows(group, sorted(end_offsets)):
+            committed, end = group.committed.get(partition), end_offsets.get(partition)
+            lag = "unknown" if committed is None or end is None else str(max(end - committed, 0))
+            table.add_row(
+                group.name, member, str(partition), "-" if committed is None else str(committed), str(end), lag
+            )
+        for member in _idle(group):
+            table.add_row(group.name, member, "-", "-", "-", "idle")
+        if not group.members:
+            table.add_row(group.name, f"(no members, {group.state.lower()})", "", "", "", "")
+    console.print(table)
+
+
+def _rows(group: Group, partitions: Sequence[int]) -> Sequence[tuple[str, int]]:
+    owners = {partition: short(member.member_id) for member in group.members for partition in member.partitions}
+    return [(owners.get(partition, "nobody"), partition) for partition in partitions] if group.members else []
+
+
+def _idle(group: Group) -> Sequence[str]:
+    return [short(member.member_id) for member in group.members if not member.partitions]
+
+
+def short(member_id: str) -> str:
+    """A member's id is its client id and a UUID: the first group of digits tells members apart."""
+    client_id, uuid = member_id[:-37], member_id[-36:]
+    return f"{client_id} {uuid[:8]}" if client_id and uuid.count("-") == 4 else member_id
+
+
+def show_members(title: str, group: Group) -> None:
+    """Who owns which partitions of one group at one moment."""
+    table = _table(f"{group.name}, {title}", "member", "partitions")
+    for member in sorted(group.members, key=lambda one: one.partitions):
+        table.add_row(short(member.member_id), _joined(member.partitions) or "none (idle)")
+    console.print(table)
+
+
+def show_findings(written: int, findings: Sequence[Finding], groups: Mapping[str, Group]) -> None:
+    """The table of a verification."""
+    table = _table(f"{written} lines written", "where", "received", "missing", "doubled", "partitions by member")
+    for finding in findings:
+        members = groups[finding.name].members if finding.name in groups else ()
+        owned = "  ".join(f"{short(one.member_id)}: {_joined(one.partitions) or 'idle'}" for one in members)
+        counted = finding.tally
+        table.add_row(
+            "topic" if finding.name not in groups else f"group {finding.name}",
+            str(counted.received),
+            str(len(counted.missing)),
+            str(len(counted.doubled)),
+            owned,
+        )
+    console.print(table)
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return ",".join(str(number) for number in numbers)
+
+
+def record_summary(line: str) -> str | None:
+    """A record that the stdout sink printed, in one short line; None for any other line."""
+    try:
+        event = json.loads(line)
+        record = event["record"]
+        request = f"{record['method'] or '?'} {record['path'] or record['request']}"
+        place = f"partition {event['partition']}, offset {event['offset']}"
+        return f"{record['time']}  {record['client_address']}  {request}  {record['status']}   ({place})"
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,158 @@
+"""The verbs that look after the stack, the same for both modes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from compose.control import report, verify
+from compose.control.choices import demo_wanted, parse_scale
+from compose.control.kafka_view import KafkaView
+from compose.control.stack import Output, Stack
+from compose.errors import OperatorError
+from shared.errors import RetryableError
+
+FIRST_RECORDS = 3
+FIRST_RECORD_TIMEOUT_S = 60.0
+POLL_INTERVAL_S = 0.3
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be said behind a verb."""
+
+    service: str | None = None
+    follow: bool = False
+    tail_lines: int = 100
+    lines: int = 1000
+    yes: bool = False
+
+
+Verb = Callable[[Stack, Options, Sequence[str]], int]
+
+
+def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
+    """Start, mend, or say that there is nothing to do."""
+    report.say(f"Starting in {stack.mode} mode.")
+    output = stack.open_output("consumer")
+    changed = stack.up(report.say)
+    replicas = stack.replicas()
+    if not changed:
+        report.good(f"Already up: {len(replicas)} processes, all ready. Nothing was done.")
+        return 0
+    report.show_replicas(replicas)
+    report.say(f"Kafka answers at {stack.bootstrap_servers}. Topics: {', '.join(_topics(stack))}.")
+    _show_first_records(stack, output)
+    report.say(
+        "Next: make verify   make status   make logs FOLLOW=1 SERVICE=consumer   make scale consumer=4   make down"
+    )
+    return 0
+
+
+def _topics(stack: Stack) -> Sequence[str]:
+    environment = stack.services()["producer"].environment
+    return [environment[name] for name in ("KAFKA_TOPIC", "KAFKA_DEAD_LETTER_TOPIC")]
+
+
+def _show_first_records(stack: Stack, output: Output) -> None:
+    """Wait for the first records of the consumers; with own files there may be none, which is no failure."""
+    deadline = time.monotonic() + FIRST_RECORD_TIMEOUT_S
+    records: list[str] = []
+    while not records and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL_S)
+        records = [found for line in output.matching('"record"') if (found := report.record_summary(line))]
+    if records:
+        report.good("The first records that came out:")
+        for record in records[:FIRST_RECORDS]:
+            report.say(f"  {record}")
+    elif demo_wanted(stack.variables()):
+        report.bad(
+            f"No record came out within {FIRST_RECORD_TIMEOUT_S:g} s. See: make status, make logs SERVICE=producer"
+        )
+    else:
+        report.say("No record yet: the files hold no new line. See: make logs SERVICE=producer")
+
+
+def down(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
+    """Drain and stop."""
+    stack.down(report.say)
+    report.good("Stopped. Data and positions are kept; `make up` goes on from here, `make clean` removes them.")
+    return 0
+
+
+def restart(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Stop and start again."""
+    stack.restart(options.service, report.say)
+    report.good("Restarted, and ready.")
+    return 0
+
+
+def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
+    """Show everything; 1 when something is not well."""
+    replicas = stack.replicas()
+    if not replicas:
+        report.say("Nothing runs. Start it: make up")
+        return 1
+    report.say(f"Mode: {stack.mode}. Kafka: {stack.bootstrap_servers}.")
+    report.show_replicas(replicas)
+    groups = tuple(verify.consumer_services(stack))
+    topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
+    view = KafkaView(stack.bootstrap_servers, topic)
+    try:
+        report.show_groups(view.describe(groups), view.end_offsets())
+    except RetryableError as error:
+        report.bad(f"The groups are unknown: {error}")
+        return 1
+    unwell = [replica.name for replica in replicas if replica.health != "ready"]
+    if unwell:
+        report.bad(f"Not well: {', '.join(unwell)}. Mend it: make up")
+    return 1 if unwell else 0
+
+
+def logs(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Print what the processes said."""
+    for line in stack.logs(options.service, options.follow, options.tail_lines):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+def scale(stack: Stack, _options: Options, words: Sequence[str]) -> int:
+    """So many replicas of a service."""
+    scalable = [name for name, service in stack.services().items() if service.group_id]
+    wanted = parse_scale(words, scalable)
+    stack.scale(wanted, report.say)
+    report.good("Running " + ", ".join(f"{count} of {name}" for name, count in wanted.items()) + ". See: make status")
+    return 0
+
+
+def clean(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Stop and remove the data, after a yes."""
+    if not options.yes and not _confirmed("This removes the broker's data, the archive and the producer's position."):
+        report.say("Nothing was removed.")
+        return 1
+    stack.clean(report.say)
+    report.good("Stopped, and its data removed.")
+    return 0
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise OperatorError("clean asks first, and there is no terminal to answer on.", "Say it by: make clean YES=1")
+    return input(f"{question} Type yes: ").strip().lower() == "yes"
+
+
+STACK_VERBS: Mapping[str, Verb] = {
+    "up": up,
+    "down": down,
+    "restart": restart,
+    "status": status,
+    "logs": logs,
+    "scale": scale,
+    "clean": clean,
+    "verify": lambda stack, options, _words: verify.verify(stack, options.lines, report.say),
+    "fanout": lambda stack, options, _words: verify.fanout(stack, options.lines, report.say),
+    "balance": lambda stack, options, _words: verify.balance(stack, options.lines, report.say),
+}
