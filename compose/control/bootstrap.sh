@@ -14,6 +14,9 @@ requirements=compose/requirements
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$1"; say "Next: $2"; exit 1; }
 
+# An environment that works is added to and not made anew: a running stack lives in it.
+works() { $venv/bin/python -c '' 2>/dev/null; }
+
 docker_answers() {
     docker compose version >/dev/null 2>&1 && docker info >/dev/null 2>&1
 }
@@ -36,8 +39,7 @@ case $level in
 esac
 
 for holder in $holders; do
-    if [ -x $venv/bin/python ] && sha256sum --check --status "$venv/stamp-$holder" 2>/dev/null \
-        && $venv/bin/python -c '' 2>/dev/null; then
+    if works && sha256sum --check --status "$venv/stamp-$holder" 2>/dev/null; then
         exit 0
     fi
 done
@@ -56,12 +58,12 @@ fi
 has_ensurepip() { "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
 install_with_pip() {
-    "$python" -m venv --clear $venv
+    works && $venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear $venv
     $venv/bin/python -m pip install --disable-pip-version-check --no-input --require-hashes -r "$requirements/$level.txt"
 }
 
 install_with_uv() { # $1: uv
-    "$1" venv --quiet --clear --python "$(command -v "$python")" $venv
+    works || "$1" venv --quiet --clear --python "$(command -v "$python")" $venv
     "$1" pip install --python $venv/bin/python --require-hashes -r "$requirements/$level.txt"
 }
 
@@ -81,7 +83,7 @@ install_venv_package() { # $1: "" or "sudo -n"
 }
 
 say "Installing Python packages for '$level' into $venv (once; a minute or so)."
-rm -f $venv/stamp-* 2>/dev/null || true
+rm -f "$venv/stamp-$level"
 if has_ensurepip; then
     install_with_pip
 elif command -v uv >/dev/null 2>&1; then

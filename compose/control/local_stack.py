@@ -45,6 +45,7 @@ TOPICS_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 90.0
 SHUT_DOWN_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 0.2
+TELL_INTERVAL_S = 5.0
 FOLLOW_INTERVAL_S = 0.1
 NEEDED_DISK_BYTES = 1 << 30
 TOPICS = "topics"
@@ -103,7 +104,14 @@ class LocalStack:
             told = healths.get(state.name, "")
         started_at = f"{state.started_at_s}/{state.pid}" if state.running else None
         service = state.name if state.name in (KAFKA, NGINX) else state.name.rpartition("-")[0]
-        return Replica(state.name, service or state.name, state.state.lower(), told, port, started_at)
+        return Replica(
+            state.name,
+            service or state.name,
+            "running" if state.running else state.state.lower(),
+            told,
+            port,
+            started_at,
+        )
 
     def _manager(self) -> Manager:
         return Manager(self._run, Path(self._state.socket or self._run / "none.sock"))
@@ -303,12 +311,12 @@ class LocalStack:
 
     def _wait_until_ready(self, tell: Tell) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        told = 0.0
+        told = time.monotonic()
         while waiting := [replica for replica in self.replicas() if replica.health != health.READY]:
             self._fail_if_given_up([replica.name for replica in waiting])
             if time.monotonic() > deadline:
                 raise self._failure(waiting[0].name, f"is not ready after {READY_TIMEOUT_S:g} s: {waiting[0].health}")
-            if time.monotonic() - told > 5:
+            if time.monotonic() - told > TELL_INTERVAL_S:
                 told = time.monotonic()
                 tell("  waiting for " + ", ".join(f"{replica.name} ({replica.health})" for replica in waiting))
             time.sleep(POLL_INTERVAL_S)

@@ -105,7 +105,7 @@ def show_findings(written: int, findings: Sequence[Finding], groups: Mapping[str
     table = _table(f"{written} lines written", "where", "received", "missing", "doubled", "partitions by member")
     for finding in findings:
         members = groups[finding.name].members if finding.name in groups else ()
-        owned = "  ".join(f"{short(one.member_id)}: {_joined(one.partitions) or 'idle'}" for one in members)
+        owned = "\n".join(f"{short(one.member_id)}: {_joined(one.partitions) or 'idle'}" for one in members)
         counted = finding.tally
         table.add_row(
             "topic" if finding.name not in groups else f"group {finding.name}",
