@@ -146,10 +146,14 @@ class Stack:
         append = "cat >> /var/log/verify/marked-access.log"
         self.compose("run", "--rm", "--no-TTY", "--no-deps", "toolbox", "sh", "-c", append, sent=lines)
 
+    def logs(self, *options: str) -> str:
+        """What the containers printed; without the control sequence that Compose puts before each line."""
+        return self.compose("logs", "--no-color", *options).replace("\x1b[2K", "")
+
     def printed(self, service: str, marker: str) -> Counter[int]:
         """How often the consumers of `service` printed each marked line."""
         found: Counter[int] = Counter()
-        for line in self.compose("logs", "--no-log-prefix", "--no-color", service).splitlines():
+        for line in self.logs("--no-log-prefix", service).splitlines():
             if f'"/{marker}/' in line:
                 found[number_in(json.loads(line)["record"], marker)] += 1
         return found
@@ -203,7 +207,7 @@ class Stack:
             f"{one.service}: {one.details['State']['Status']} {one.health} exit {one.exit_code}"
             for one in self.containers()
         )
-        return f"{states}\n{self.compose('logs', '--no-color', '--tail', '30')}"
+        return f"{states}\n{self.logs('--tail', '30')}"
 
 
 def number_in(record: Mapping[str, Any], marker: str) -> int:

@@ -37,7 +37,7 @@ def test_records_of_the_demo_site_arrive(stack: Stack) -> None:
         assert answer.status == 200
 
     def arrived() -> bool:
-        return '"from=host"' in stack.compose("logs", "--no-log-prefix", "--no-color", "consumer")
+        return '"from=host"' in stack.logs("--no-log-prefix", "consumer")
 
     wait_until("the request in a consumer's output", arrived)
 
