@@ -38,22 +38,26 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def choose_mode(wanted: str, state: StackState | None) -> Mode:
-    """The mode asked for, else that of the running stack, else Docker if it answers."""
+def choose_mode(verb: str, wanted: str, state: StackState | None) -> Mode:
+    """The mode asked for, else that of the running stack; `up` on nothing takes Docker if it answers.
+
+    The other verbs fall back on the last mode, so that `clean` after `down` removes what was stopped.
+    """
     if wanted not in ("", "local", "docker"):
         raise OperatorError(f"MODE={wanted} is not known.", "Use MODE=local or MODE=docker, or neither.")
-    running = state.mode if state and (state.socket or state.mode == "docker") else None
-    if wanted and running and wanted != running:
-        raise OperatorError(f"The stack runs in {running} mode.", f"Stop it first: make down MODE={running}")
-    if running or wanted:
-        return "local" if (running or wanted) == "local" else "docker"
+    if state and state.running and wanted not in ("", state.mode):
+        raise OperatorError(f"The stack runs in {state.mode} mode.", f"Stop it first: make down MODE={state.mode}")
+    if wanted == "local" or wanted == "docker":
+        return wanted
+    if state and (state.running or verb != "up"):
+        return state.mode
     return "docker" if engine_answers() else "local"
 
 
-def open_stack(root: Path) -> Stack:
+def open_stack(root: Path, verb: str) -> Stack:
     """The stack of this repository, in the mode that is asked for or runs."""
     state = StateFile(root / ".run").load()
-    mode = choose_mode(os.environ.get("MODE", ""), state)
+    mode = choose_mode(verb, os.environ.get("MODE", ""), state)
     own = state if state and state.mode == mode else StackState(mode=mode)
     files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
@@ -97,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if parsed.verb in develop.VERBS:
             return develop.VERBS[parsed.verb](ROOT)
-        return verbs.STACK_VERBS[parsed.verb](open_stack(ROOT), options(), parsed.words)
+        return verbs.STACK_VERBS[parsed.verb](open_stack(ROOT, parsed.verb), options(), parsed.words)
     except OperatorError as error:
         report.failure(error)
     except PipelineError as error:

@@ -149,6 +149,7 @@ class DockerStack:
         self._check_ports(before={name for name, _started in before})
         for line in self._log_notes():
             tell(f"Note: {line}")
+        self._state = self._state.model_copy(update={"running": True})
         self._state_file.save(self._state)
         tell("Building the image (a no-op when nothing changed).")
         self._must(self._command("build", every_profile=False), BUILD_TIMEOUT_S, shown=True)
@@ -214,7 +215,7 @@ class DockerStack:
     def down(self, tell: Tell) -> None:
         tell("Draining: consumers, producer and demo first, Kafka last.")
         self._must(self._command("down", "--remove-orphans"), DOWN_TIMEOUT_S, shown=True)
-        self._state_file.forget()
+        self._state_file.save(StackState(mode="docker"))
 
     def clean(self, tell: Tell) -> None:
         tell("Removing containers and volumes.")

@@ -206,7 +206,7 @@ class LocalStack:
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
-        self._state = self._state.model_copy(update={"ports": ports})
+        self._state = self._state.model_copy(update={"ports": ports, "running": True})
 
     def _folders(self) -> dict[str, Path]:
         """Container folder to local folder: volumes lie under .run/, folders of the host are themselves."""
@@ -349,7 +349,8 @@ class LocalStack:
 
     def clean(self, tell: Tell) -> None:
         self.down(tell)
-        shutil.rmtree(self._run)
+        if self._run.exists():
+            shutil.rmtree(self._run)
 
     def restart(self, service: str | None, tell: Tell) -> None:
         self._require_running()

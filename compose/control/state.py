@@ -15,11 +15,12 @@ Mode = Literal["local", "docker"]
 
 
 class StackState(BaseModel):
-    """The running stack. `variables` are the operator's choices at `up`, `scale` those of `make scale`."""
+    """The stack that runs, or ran last. `variables` are the operator's choices at `up`, `scale` those of `make scale`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
+    running: bool = False
     variables: dict[str, str] = {}
     scale: dict[str, int] = {}
     ports: dict[str, int] = {}

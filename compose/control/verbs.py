@@ -40,7 +40,7 @@ def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     changed = stack.up(report.say)
     replicas = stack.replicas()
     if not changed:
-        report.good(f"Already up: {len(replicas)} processes, all ready. Nothing was done.")
+        report.good(f"Already up: {len(replicas)} processes or containers, all ready. Nothing to do.")
         return 0
     report.show_replicas(replicas)
     report.say(f"Kafka answers at {stack.bootstrap_servers}. Topics: {', '.join(_topics(stack))}.")
@@ -77,7 +77,11 @@ def _show_first_records(stack: Stack, output: Output) -> None:
 
 def down(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     """Drain and stop."""
+    ran = bool(stack.replicas())
     stack.down(report.say)
+    if not ran:
+        report.say("Nothing ran.")
+        return 0
     report.good("Stopped. Data and positions are kept; `make up` goes on from here, `make clean` removes them.")
     return 0
 

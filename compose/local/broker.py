@@ -27,6 +27,7 @@ from compose.errors import OperatorError
 from compose.local.jars import Progress, default_cache_directory, ensure_jars
 from compose.local.ports import LOOPBACK, free_port
 
+BROKER_CLASS = "kafka.Kafka"
 FORMAT_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
@@ -144,7 +145,7 @@ class Broker:
     @property
     def command(self) -> tuple[str, ...]:
         """The command line of the node, for a process manager."""
-        return self._java("kafka.Kafka", str(self.settings_file))
+        return self._java(BROKER_CLASS, str(self.settings_file))
 
     def _java(self, *arguments: str) -> tuple[str, ...]:
         logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.yaml'}"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from compose.errors import OperatorError
+from compose.local.broker import BROKER_CLASS
 
 MARK = "NGINX_KAFKA_PIPELINE_STACK"
 """Every process under our daemon inherits this variable, its value the run directory: orphans are found by it."""
@@ -156,16 +157,23 @@ def orphans(run_directory: Path) -> tuple[psutil.Process, ...]:
 
 
 def stop_orphans(processes: Iterable[psutil.Process]) -> None:
-    """SIGTERM to all, and SIGKILL to those that stay."""
-    waiting = list(processes)
-    for process in waiting:
+    """SIGTERM, and SIGKILL to those that stay; the broker goes last, because the others drain into it."""
+    brokers: list[psutil.Process] = []
+    others: list[psutil.Process] = []
+    for process in processes:
+        with suppress(psutil.Error):
+            (brokers if BROKER_CLASS in process.cmdline() else others).append(process)
+    for waiting in (others, brokers):
+        _signal_all(waiting, psutil.Process.terminate)
+        _gone, alive = psutil.wait_procs(waiting, timeout=ORPHAN_STOP_TIMEOUT_S)
+        _signal_all(alive, psutil.Process.kill)
+        psutil.wait_procs(alive, timeout=ORPHAN_KILL_TIMEOUT_S)
+
+
+def _signal_all(processes: Iterable[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _gone, waiting = psutil.wait_procs(waiting, timeout=ORPHAN_STOP_TIMEOUT_S)
-    for process in waiting:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(waiting, timeout=ORPHAN_KILL_TIMEOUT_S)
+            send(process)
 
 
 def listener_on(port: int) -> str:
