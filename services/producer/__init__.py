@@ -1,0 +1,1 @@
+"""Follows access logs and publishes every line, confirmed by the broker."""

@@ -1,0 +1,156 @@
+"""Composition root: makes the parts of the producer from its settings and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from services.producer.deliver.checkpoint import CheckpointStore
+from services.producer.deliver.outbox import Outbox, OutboxSettings
+from services.producer.deliver.progress import Progress
+from services.producer.follow import Follower
+from services.producer.follow.tailed_file import ReadLimits
+from services.producer.metrics import ProducerMetrics
+from services.producer.parse import ChunkParser
+from services.producer.pipeline import Pipeline, PipelineLimits
+from services.producer.settings import ProducerSettings
+from shared.kafka.producer import BatchPublisher, DeliveryReport
+from shared.runtime.http import Health, every, serve_http
+from shared.runtime.lifecycle import Shutdown, tune_collector
+from shared.runtime.logging import get_logger
+
+# The main loop comes round at least once per scan; a minute without one is no load but a fault.
+STALLED_AFTER_S = 60.0
+# Of the time that SIGTERM leaves, what is kept for the last checkpoint and for closing.
+CLOSING_S = 5.0
+
+
+async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
+    """Run the producer until a shutdown. Raises FatalError."""
+    _allow_many_files()
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = ProducerMetrics(registry)
+    health = Health(time.monotonic, STALLED_AFTER_S)
+    store = CheckpointStore(settings.checkpoint_file)
+    known = store.load()
+    progress = Progress(known or ())
+    follower = Follower(
+        settings.log_files,
+        known=known or (),
+        start_at_end=settings.start_at == "end" and known is None,
+        limits=ReadLimits(max_line_bytes=settings.max_line_bytes),
+        retire_after_s=settings.retire_after_s,
+    )
+    outbox = Outbox(
+        _outbox_settings(settings),
+        progress,
+        now=time.monotonic,
+        wall_clock_ms=lambda: time.time_ns() // 1_000_000,
+        on_report=[metrics.on_report, _log_report],
+        on_confirmed=metrics.on_confirmed,
+    )
+
+    async def connect() -> BatchPublisher:
+        return await BatchPublisher.start(
+            settings,
+            (settings.kafka_topic, settings.kafka_dead_letter_topic),
+            compression_type=settings.compression_type,
+            max_batch_bytes=settings.max_batch_bytes,
+        )
+
+    pipeline = Pipeline(
+        follower,
+        ChunkParser(settings.log_format, settings.source_host),
+        outbox,
+        progress,
+        store,
+        connect,
+        PipelineLimits(
+            scan_interval_s=settings.scan_interval_ms / 1000,
+            checkpoint_interval_s=settings.checkpoint_interval_ms / 1000,
+            drain_timeout_s=max(0.5, settings.shutdown_timeout_s - CLOSING_S),
+        ),
+        metrics,
+        health,
+    )
+    async with serve_http(settings, health, registry):
+        reporting = asyncio.create_task(every(settings.report_interval_s, _Reporter(follower, outbox, metrics).report))
+        tune_collector()
+        get_logger().info("producer_started", log_files=list(settings.log_files), topic=settings.kafka_topic)
+        try:
+            await pipeline.run(shutdown)
+        finally:
+            reporting.cancel()
+
+
+def _outbox_settings(settings: ProducerSettings) -> OutboxSettings:
+    return OutboxSettings(
+        topic=settings.kafka_topic,
+        dead_letter_topic=settings.kafka_dead_letter_topic,
+        partition_by=settings.partition_by,
+        service_name=settings.service_name,
+        host=settings.source_host,
+        max_in_flight_chunks=settings.max_in_flight_chunks,
+        delivery_timeout_s=settings.delivery_timeout_ms / 1000,
+    )
+
+
+def _log_report(report: DeliveryReport) -> None:
+    """Every delivery report is in the debug log; failures are logged by the pipeline once per state change."""
+    get_logger().debug(
+        "batch_delivered" if report.error is None else "batch_failed",
+        topic=report.topic,
+        partition=report.partition,
+        first_offset=report.first_offset,
+        record_count=report.record_count,
+        latency_ms=round(report.latency_s * 1000, 3),
+        error=str(report.error) if report.error else None,
+    )
+
+
+class _Reporter:
+    """The periodic line in the log, and the gauges that are sampled with it."""
+
+    def __init__(self, follower: Follower, outbox: Outbox, metrics: ProducerMetrics) -> None:
+        self._follower = follower
+        self._outbox = outbox
+        self._metrics = metrics
+        self._records = 0.0
+        self._reported_at = time.monotonic()
+
+    def report(self) -> None:
+        now = time.monotonic()
+        records = _value(self._metrics.records)
+        rate = (records - self._records) / (now - self._reported_at)
+        self._records, self._reported_at = records, now
+        files = list(self._follower.files)
+        unread_bytes = sum(max(0, file.size - file.position) for file in files)
+        self._metrics.files.set(len(files))
+        self._metrics.unread_bytes.set(unread_bytes)
+        self._metrics.in_flight_bytes.set(self._outbox.in_flight_bytes)
+        get_logger().info(
+            "progress",
+            files=len(files),
+            records=int(records),
+            records_per_s=round(rate, 1),
+            unread_bytes=unread_bytes,
+            in_flight_bytes=self._outbox.in_flight_bytes,
+        )
+
+
+def _value(counter: object) -> float:
+    """The value of a counter without labels, through the library's public `collect`."""
+    samples = next(iter(counter.collect())).samples  # type: ignore[attr-defined]
+    return float(next(sample.value for sample in samples if sample.name.endswith("_total")))
+
+
+def _allow_many_files() -> None:
+    """Every followed file stays open: use what the system allows this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,40 @@
+"""What flows from the files to the parser: whole lines, with their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class ChunkKind(Enum):
+    """What the bytes of a chunk are."""
+
+    LINES = auto()  # whole lines, each with its newline
+    TOO_LONG = auto()  # the first bytes of one line that is over the limit
+    UNTERMINATED = auto()  # the end of a file that nobody writes to any more, without a newline
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """How a file is known again after a restart: inode, and the hash of its first `head_bytes` bytes.
+
+    `generation` names the content for good: it is in every record. `path` is where it was first followed.
+    """
+
+    path: str
+    device: int
+    inode: int
+    generation: str
+    head_bytes: int
+    head_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The bytes `[start, end)` of a file. `data` is all of them, or a prefix where `kind` is TOO_LONG."""
+
+    file: FileIdentity
+    start: int
+    end: int
+    data: bytes
+    kind: ChunkKind = ChunkKind.LINES

@@ -1,0 +1,221 @@
+"""Chunks on their way to the broker: kept until every batch of them is confirmed, sent again by the next incarnation.
+
+What a failed incarnation did not get confirmed is still here, parsed; no file has to be read again, so a file that was
+truncated or deleted meanwhile loses nothing that was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from services.producer.deliver.partition import PartitionBy, Partitioner
+from services.producer.deliver.progress import Progress
+from services.producer.parse import ParsedChunk, Reject, reject_oversized
+from shared.errors import BrokerUnavailable, PipelineError
+from shared.kafka.producer import Batch, BatchPublisher, DeliveryReport
+from shared.schemas import DeadLetter
+
+# How often a wait for confirmations looks at the deadline.
+CHECK_INTERVAL_S = 0.5
+# Room for the headers of a dead letter; file names are at most 4096 bytes.
+HEADERS_BYTES = 8 * 1024
+
+
+@dataclass(frozen=True)
+class OutboxSettings:
+    """Where records go and how many chunks may be unconfirmed."""
+
+    topic: str
+    dead_letter_topic: str
+    partition_by: PartitionBy
+    service_name: str
+    host: str
+    max_in_flight_chunks: int
+    delivery_timeout_s: float
+
+
+@dataclass(eq=False, slots=True)
+class _InFlight:
+    parsed: ParsedChunk
+    sent_at: float
+    unconfirmed_batches: int = 0
+    sealed: bool = False  # every batch of it was queued
+
+
+class Outbox:
+    """One at a time: `use` a publisher, `submit` chunks to it, look at `failure`, `use` the next one.
+
+    Calls `on_report` with every delivery report and `on_confirmed` with every chunk, confirmed or not in order; moves
+    `progress` over what is confirmed.
+    """
+
+    def __init__(
+        self,
+        settings: OutboxSettings,
+        progress: Progress,
+        now: Callable[[], float],
+        wall_clock_ms: Callable[[], int],
+        on_report: Sequence[Callable[[DeliveryReport], None]],
+        on_confirmed: Callable[[ParsedChunk], None],
+    ) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._now = now
+        self._wall_clock_ms = wall_clock_ms
+        self._on_report = on_report
+        self._on_confirmed = on_confirmed
+        self._in_flight: dict[_InFlight, None] = {}
+        self._changed = asyncio.Event()
+        self._incarnation = 0
+        self._failure: PipelineError | None = None
+        self._publisher: BatchPublisher | None = None
+        self._partitioner = Partitioner(settings.partition_by, 1)
+        self._reject_partitioner = self._partitioner
+
+    @property
+    def in_flight_chunks(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of the files that are read and not confirmed."""
+        return sum(entry.parsed.chunk.end - entry.parsed.chunk.start for entry in self._in_flight)
+
+    async def use(self, publisher: BatchPublisher) -> None:
+        """From now on send through this incarnation, first of all what an earlier one left unconfirmed."""
+        self._incarnation += 1
+        self._failure = None
+        self._publisher = publisher
+        by = self._settings.partition_by
+        self._partitioner = Partitioner(by, publisher.partition_count(self._settings.topic))
+        self._reject_partitioner = Partitioner(by, publisher.partition_count(self._settings.dead_letter_topic))
+        for entry in list(self._in_flight):
+            await self._send(entry)
+
+    async def submit(self, parsed: ParsedChunk) -> None:
+        """Queue a chunk, after waiting for room. Raises the failure of the incarnation; the chunk is kept then too."""
+        entry = _InFlight(parsed, self._now())
+        self._progress.begin(parsed.chunk)
+        self._in_flight[entry] = None
+        await self._send(entry)
+        while len(self._in_flight) >= self._settings.max_in_flight_chunks:
+            await self._wait_for_change()
+
+    def check(self) -> None:
+        """Raises the failure of the incarnation, or BrokerUnavailable when a confirmation is overdue."""
+        if self._failure is not None:
+            raise self._failure
+        oldest = next(iter(self._in_flight), None)
+        timeout_s = self._settings.delivery_timeout_s
+        if oldest is not None and self._now() - oldest.sent_at > timeout_s:
+            raise BrokerUnavailable(f"no confirmation for {timeout_s:g} s")
+
+    async def drain(self) -> None:
+        """Wait until everything is confirmed. Raises the failure of the incarnation. The caller sets the deadline."""
+        while self._in_flight:
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        self.check()
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(CHECK_INTERVAL_S):
+                await self._changed.wait()
+        except TimeoutError:
+            pass  # the condition is looked at again, and the deadline
+        self.check()
+
+    async def _send(self, entry: _InFlight) -> None:
+        """Queue all batches of a chunk. A failure to queue one is the failure of the incarnation."""
+        entry.sent_at = self._now()
+        entry.unconfirmed_batches = 0
+        entry.sealed = False
+        entry.parsed = reject_oversized(entry.parsed, self._started().max_record_bytes)
+        try:
+            await self._send_records(entry)
+            await self._send_rejects(entry)
+        except PipelineError as error:
+            self._failure = self._failure or error
+            raise
+        entry.sealed = True
+        self._settle(entry)
+
+    async def _send_records(self, entry: _InFlight) -> None:
+        """One batch per partition, or more where one is full."""
+        publisher = self._started()
+        partitions, keys = self._partitioner.assign(entry.parsed)
+        timestamp_ms = self._wall_clock_ms()
+        open_batches: dict[int, Batch] = {}
+        for partition, key, value in zip(partitions, keys, entry.parsed.values, strict=True):
+            batch = open_batches.get(partition)
+            if batch is None:
+                batch = open_batches[partition] = publisher.new_batch()
+            if batch.append(timestamp=timestamp_ms, key=key, value=value) is None:
+                await self._send_batch(entry, batch, self._settings.topic, partition)
+                batch = open_batches[partition] = publisher.new_batch()
+                batch.append(timestamp=timestamp_ms, key=key, value=value)
+        for partition, batch in open_batches.items():
+            await self._send_batch(entry, batch, self._settings.topic, partition)
+
+    async def _send_rejects(self, entry: _InFlight) -> None:
+        if not entry.parsed.rejects:
+            return
+        publisher = self._started()
+        topic = self._settings.dead_letter_topic
+        partition = self._reject_partitioner.assign_reject(entry.parsed)
+        timestamp_ms = self._wall_clock_ms()
+        batch = publisher.new_batch()
+        for reject in entry.parsed.rejects:
+            letter = self._dead_letter(entry.parsed, reject, publisher.max_record_bytes)
+            headers = letter.headers()
+            if batch.append(timestamp=timestamp_ms, key=letter.key, value=letter.raw, headers=headers) is None:
+                await self._send_batch(entry, batch, topic, partition)
+                batch = publisher.new_batch()
+                batch.append(timestamp=timestamp_ms, key=letter.key, value=letter.raw, headers=headers)
+        await self._send_batch(entry, batch, topic, partition)
+
+    def _dead_letter(self, parsed: ParsedChunk, reject: Reject, max_record_bytes: int) -> DeadLetter:
+        file = parsed.chunk.file
+        return DeadLetter(
+            raw=reject.raw[: max_record_bytes - HEADERS_BYTES],
+            raw_length=reject.length,
+            reason=reject.reason,
+            message=reject.message,
+            service=self._settings.service_name,
+            key=file.generation.encode(),
+            source_host=self._settings.host,
+            source_file=file.path,
+            source_generation=file.generation,
+            source_offset=reject.offset,
+        )
+
+    async def _send_batch(self, entry: _InFlight, batch: Batch, topic: str, partition: int) -> None:
+        incarnation = self._incarnation
+        entry.unconfirmed_batches += 1
+
+        def on_report(report: DeliveryReport) -> None:
+            for callback in self._on_report:
+                callback(report)
+            if incarnation != self._incarnation:
+                return  # an abandoned incarnation; its chunks were sent again
+            if report.error is not None:
+                self._failure = self._failure or report.error
+                self._changed.set()
+                return
+            entry.unconfirmed_batches -= 1
+            self._settle(entry)
+
+        await self._started().send(batch, topic, partition, self._settings.delivery_timeout_s, on_report)
+
+    def _settle(self, entry: _InFlight) -> None:
+        if entry.sealed and entry.unconfirmed_batches == 0 and entry in self._in_flight:
+            del self._in_flight[entry]
+            self._progress.confirm(entry.parsed.chunk)
+            self._on_confirmed(entry.parsed)
+            self._changed.set()
+
+    def _started(self) -> BatchPublisher:
+        assert self._publisher is not None, "use() comes first"
+        return self._publisher

@@ -1,0 +1,46 @@
+"""How far each file is confirmed. Pure; the only owner of that knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from services.producer.chunk import Chunk, FileIdentity
+from services.producer.follow.follower import KnownFile
+from shared.watermark import Watermark
+
+MAX_REMEMBERED_FILES = 10_000
+
+
+class Progress:
+    """The contiguous confirmed prefix per file generation. Forgets the files that were confirmed longest ago."""
+
+    def __init__(self, known: Iterable[KnownFile]) -> None:
+        self._files: dict[str, tuple[FileIdentity, Watermark]] = {}
+        self.changes = 0  # grows with every position that moved
+        for file in known:
+            self.open(file)
+
+    def open(self, file: KnownFile) -> None:
+        """A file is read from this position on."""
+        generation = file.identity.generation
+        if generation not in self._files:
+            self._files[generation] = (file.identity, Watermark(file.position))
+            self.changes += 1
+
+    def begin(self, chunk: Chunk) -> None:
+        """A chunk was read; everything before it was read too."""
+        known = self._files.pop(chunk.file.generation, None)
+        watermark = known[1] if known else Watermark(chunk.start)
+        self._files[chunk.file.generation] = (chunk.file, watermark)
+        if len(self._files) > MAX_REMEMBERED_FILES:
+            del self._files[next(iter(self._files))]
+
+    def confirm(self, chunk: Chunk) -> None:
+        """Every record and reject of the chunk is confirmed."""
+        watermark = self._files[chunk.file.generation][1]
+        if watermark.finish(chunk.start, chunk.end):
+            self.changes += 1
+
+    def snapshot(self) -> list[KnownFile]:
+        """What may be remembered across a restart, the least recently read file first."""
+        return [KnownFile(identity, watermark.position) for identity, watermark in self._files.values()]

@@ -1,0 +1,61 @@
+"""Every metric of the producer. No label ever holds a path or an address."""
+
+from __future__ import annotations
+
+from collections import Counter as TallyOf
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.producer.parse import ParsedChunk
+from shared.kafka.producer import DeliveryReport
+
+PREFIX = "nginx_pipeline_producer"
+
+
+class ProducerMetrics:
+    """Made once per process by `app.py`, given to whoever counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"{PREFIX}_{name}", text, registry=registry)
+
+        self.read_bytes = counter("read_bytes", "Bytes of whole lines that were read.")
+        self.confirmed_bytes = counter("confirmed_bytes", "Bytes of lines whose fate is confirmed by the broker.")
+        self.records = counter("records", "Records confirmed by the broker.")
+        self.dead_letters = counter("dead_letters", "Lines confirmed in the dead-letter topic.", "reason")
+        self.blank_lines = counter("blank_lines", "Blank lines, which are skipped.")
+        self.batches = counter("batches", "Batches confirmed by the broker.", "topic")
+        self.delivery_errors = counter("delivery_errors", "Batches that were not confirmed.", "error")
+        self.incarnations = counter("kafka_clients", "Kafka clients started, the first one included.")
+        self.checkpoints = counter("checkpoints", "Checkpoints written.")
+        self.checkpoint_errors = counter("checkpoint_errors", "Checkpoints that could not be written.")
+        self.file_events = counter("file_events", "What happened to files, by the event's name.", "event")
+        self.delivery_latency = Histogram(
+            f"{PREFIX}_delivery_seconds",
+            "Seconds from queueing a batch to its confirmation.",
+            registry=registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.files = gauge("files", "Files that are followed.")
+        self.unread_bytes = gauge("unread_bytes", "Bytes in followed files that were not read yet.")
+        self.in_flight_bytes = gauge("in_flight_bytes", "Bytes that were read and are not confirmed.")
+        self.connected = gauge("connected", "1 while there is a working Kafka client.")
+
+    def on_report(self, report: DeliveryReport) -> None:
+        """A delivery report came back."""
+        self.delivery_latency.observe(report.latency_s)
+        if report.error is None:
+            self.batches.labels(report.topic).inc()
+        else:
+            self.delivery_errors.labels(type(report.error).__name__).inc()
+
+    def on_confirmed(self, parsed: ParsedChunk) -> None:
+        """Every line of a chunk is confirmed."""
+        self.confirmed_bytes.inc(parsed.chunk.end - parsed.chunk.start)
+        self.records.inc(len(parsed.values))
+        self.blank_lines.inc(parsed.blank_line_count)
+        for reason, count in TallyOf(reject.reason for reject in parsed.rejects).items():
+            self.dead_letters.labels(reason).inc(count)

@@ -1,0 +1,210 @@
+"""The way of a line, top to bottom: read → parse → send → confirmed → checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.producer.deliver.checkpoint import CheckpointStore
+from services.producer.deliver.outbox import Outbox
+from services.producer.deliver.progress import Progress
+from services.producer.follow import ChangeNotifier, Follower
+from services.producer.metrics import ProducerMetrics
+from services.producer.parse import ChunkParser
+from shared.errors import RetryableError
+from shared.kafka.producer import BatchPublisher
+from shared.runtime.http import Health
+from shared.runtime.lifecycle import Shutdown
+from shared.runtime.logging import get_logger
+
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True)
+class PipelineLimits:
+    """Times in seconds."""
+
+    scan_interval_s: float
+    checkpoint_interval_s: float
+    drain_timeout_s: float
+
+
+class Pipeline:
+    """Runs until a shutdown is requested. Survives every failure of the broker; memory stays bounded throughout."""
+
+    def __init__(
+        self,
+        follower: Follower,
+        parser: ChunkParser,
+        outbox: Outbox,
+        progress: Progress,
+        store: CheckpointStore,
+        connect: Callable[[], Awaitable[BatchPublisher]],
+        limits: PipelineLimits,
+        metrics: ProducerMetrics,
+        health: Health,
+    ) -> None:
+        self._follower = follower
+        self._parser = parser
+        self._outbox = outbox
+        self._progress = progress
+        self._store = store
+        self._connect = connect
+        self._limits = limits
+        self._metrics = metrics
+        self._health = health
+        self._log = get_logger()
+        self._wake_up = asyncio.Event()
+        self._scan_at = 0.0
+        self._saved_changes = -1
+        self._checkpoint_failing = False
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Raises FatalError when going on makes no sense; whatever was confirmed is in the checkpoint then too."""
+        with ChangeNotifier(self._on_file_changed, self._on_folder_changed) as notifier:
+            self._scan(notifier)
+            await self._save_checkpoint()
+            checkpointing = asyncio.create_task(self._checkpoint_forever())
+            stopping = asyncio.create_task(self._wake_on_shutdown(shutdown))
+            try:
+                await self._deliver_until_shutdown(notifier, shutdown)
+            finally:
+                for task in (checkpointing, stopping):
+                    task.cancel()
+                await asyncio.wait((checkpointing, stopping))
+                await self._save_checkpoint()
+                self._follower.close()
+
+    async def _deliver_until_shutdown(self, notifier: ChangeNotifier, shutdown: Shutdown) -> None:
+        """One incarnation of the Kafka client after the other."""
+        failures = 0
+        while not shutdown.requested:
+            try:
+                publisher = await self._connect()
+            except RetryableError as error:
+                failures += 1
+                self._on_broker_lost(error, first=failures == 1)
+                await shutdown.wait_at_most(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**failures))
+                continue
+            self._metrics.incarnations.inc()
+            try:
+                await self._outbox.use(publisher)
+                self._on_broker_found()
+                failures = 0
+                await self._pump(notifier, shutdown)
+                await self._drain()
+            except RetryableError as error:
+                failures += 1
+                self._on_broker_lost(error, first=failures == 1)
+                await publisher.abandon()
+                await shutdown.wait_at_most(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**failures))
+            except BaseException:
+                await publisher.abandon()
+                raise
+            else:
+                await publisher.close()
+        self._log_what_is_left()
+
+    async def _pump(self, notifier: ChangeNotifier, shutdown: Shutdown) -> None:
+        """The loop that lines flow through. Raises the failure of the incarnation."""
+        while not shutdown.requested:
+            self._health.progressed()
+            self._outbox.check()
+            now = time.monotonic()
+            if now >= self._scan_at:
+                self._scan(notifier)
+            self._wake_up.clear()
+            chunk = self._follower.next_chunk(now)
+            if chunk is None:
+                await self._sleep(self._scan_at - now)
+                continue
+            self._metrics.read_bytes.inc(chunk.end - chunk.start)
+            await self._outbox.submit(self._parser.parse(chunk))
+            await asyncio.sleep(0)  # the client sends while the next chunk is parsed
+
+    async def _drain(self) -> None:
+        """Wait for the confirmations of what was read, under a deadline."""
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout_s):
+                await self._outbox.drain()
+        except TimeoutError:
+            self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
+
+    def _scan(self, notifier: ChangeNotifier) -> None:
+        now = time.monotonic()
+        self._follower.scan(now)
+        notifier.watch(self._follower.directories())
+        self._scan_at = now + self._limits.scan_interval_s
+        for file in self._follower.take_opened():
+            self._progress.open(file)
+        for event in self._follower.take_events():
+            self._metrics.file_events.labels(event.name).inc()
+            log = self._log.warning if event.level == "warning" else self._log.info
+            log(event.name, path=event.path, **event.details)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until a file changes, a batch fails, a shutdown is requested or the next scan is due."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake_up.wait()
+        except TimeoutError:
+            pass  # the scan is due
+
+    def _on_file_changed(self, path: str) -> None:
+        if self._follower.notice(path):
+            self._wake_up.set()
+
+    def _on_folder_changed(self) -> None:
+        self._scan_at = 0.0
+        self._wake_up.set()
+
+    async def _wake_on_shutdown(self, shutdown: Shutdown) -> None:
+        await shutdown.wait()
+        self._wake_up.set()
+
+    async def _checkpoint_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.checkpoint_interval_s)
+            await self._save_checkpoint()
+
+    async def _save_checkpoint(self) -> None:
+        """Write what is confirmed, if that changed. A failure loses nothing: a restart sends more lines again."""
+        changes = self._progress.changes
+        if changes == self._saved_changes:
+            return
+        files = self._progress.snapshot()
+        try:
+            await asyncio.to_thread(self._store.save, files)
+        except OSError as error:
+            self._metrics.checkpoint_errors.inc()
+            if not self._checkpoint_failing:
+                self._log.error("checkpoint_failed", error=error.strerror, path=error.filename)
+            self._checkpoint_failing = True
+            return
+        if self._checkpoint_failing:
+            self._log.info("checkpoint_recovered")
+        self._checkpoint_failing = False
+        self._saved_changes = changes
+        self._metrics.checkpoints.inc()
+
+    def _on_broker_lost(self, error: RetryableError, *, first: bool) -> None:
+        self._metrics.connected.set(0)
+        self._health.progressed()
+        self._health.not_ready_because = str(error)
+        if first:
+            self._log.warning("broker_unavailable", error=str(error), in_flight_bytes=self._outbox.in_flight_bytes)
+
+    def _on_broker_found(self) -> None:
+        self._metrics.connected.set(1)
+        if not self._health.ready:
+            self._log.info("broker_connected", in_flight_bytes=self._outbox.in_flight_bytes)
+        self._health.not_ready_because = None
+
+    def _log_what_is_left(self) -> None:
+        """What the next start will send, or send again."""
+        in_flight = self._outbox.in_flight_bytes
+        unread = sum(max(0, file.size - file.position) for file in self._follower.files)
+        self._log.info("producer_stopped", unconfirmed_bytes=in_flight, unread_bytes=unread)

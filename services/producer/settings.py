@@ -1,0 +1,74 @@
+"""Every variable of the producer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from services.producer.deliver.partition import PartitionBy
+from services.producer.parse import LogFormat
+from shared.kafka.producer import CompressionType
+from shared.runtime.settings import CommaSeparated, KafkaSettings
+
+
+class ProducerSettings(KafkaSettings):
+    """What to follow, how to read it, and how to deliver it."""
+
+    service_name: str = Field("producer", min_length=1, description="Name of this service in logs and metrics.")
+    log_files: CommaSeparated = Field(
+        ("/var/log/nginx/*access*.log",),
+        min_length=1,
+        description="Files to follow: paths or glob patterns (`*`, `?`, `[…]`, `**`), comma-separated.",
+    )
+    start_at: Literal["beginning", "end"] = Field(
+        "beginning", description="Where to start in files that are there at the very first start."
+    )
+    log_format: LogFormat = Field(LogFormat.AUTO, description="Format of the lines; `auto` tells by the line.")
+    max_line_bytes: int = Field(
+        1_048_576,
+        ge=256,
+        le=16_777_216,
+        description="Longest line that is read whole; longer ones become dead letters.",
+    )
+    partition_by: PartitionBy = Field(
+        PartitionBy.CLIENT,
+        description="`client` keeps each client's order, `file` each file's; `spread` fills partitions evenly.",
+    )
+    source_host: str = Field(
+        default_factory=socket.gethostname, min_length=1, description="Name of the host in each record."
+    )
+    checkpoint_file: Path = Field(
+        Path("/var/lib/producer/checkpoint.json"), description="Where the confirmed positions are kept."
+    )
+    checkpoint_interval_ms: int = Field(
+        500, ge=10, le=60_000, description="Milliseconds between two writes of the checkpoint while lines flow."
+    )
+    compression_type: CompressionType = Field("zstd", description="Compression of the batches.")
+    max_batch_bytes: int = Field(
+        262_144, ge=4_096, le=16_777_216, description="Largest batch before compression, in bytes."
+    )
+    max_in_flight_chunks: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Unconfirmed reads of 256 KiB each: bounds the memory and what a crash sends twice.",
+    )
+    delivery_timeout_ms: int = Field(
+        30_000, ge=1_000, description="Milliseconds without a confirmation after which the Kafka client is replaced."
+    )
+    scan_interval_ms: int = Field(
+        1_000, ge=10, le=60_000, description="Milliseconds between two looks for new, renamed and truncated files."
+    )
+    retire_after_s: float = Field(
+        30.0, gt=0, description="Seconds without new lines after which a rotated or deleted file is let go."
+    )
+
+    @field_validator("log_files", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(pattern.strip() for pattern in value.split(",") if pattern.strip())
