@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_LINES = 1000
 DEFAULT_TAIL_LINES = 100
 INTERRUPTED = 130
+MODES: dict[str, Mode] = {"local": "local", "docker": "docker"}
 
 GUIDE = (Path(__file__).parent / "help.txt").read_text()
 
@@ -43,12 +44,13 @@ def choose_mode(verb: str, wanted: str, state: StackState | None) -> Mode:
 
     The other verbs fall back on the last mode, so that `clean` after `down` removes what was stopped.
     """
-    if wanted not in ("", "local", "docker"):
+    asked = MODES.get(wanted)
+    if wanted and not asked:
         raise OperatorError(f"MODE={wanted} is not known.", "Use MODE=local or MODE=docker, or neither.")
-    if state and state.running and wanted not in ("", state.mode):
+    if state and state.running and asked not in (None, state.mode):
         raise OperatorError(f"The stack runs in {state.mode} mode.", f"Stop it first: make down MODE={state.mode}")
-    if wanted == "local" or wanted == "docker":
-        return wanted
+    if asked:
+        return asked
     if state and (state.running or verb != "up"):
         return state.mode
     return "docker" if engine_answers() else "local"

@@ -11,12 +11,14 @@ from compose.control.state import Mode
 from compose.errors import OperatorError
 
 LOG_FOLDER = "/var/log/nginx"
+# Variables that no Compose file refers to and that change what the verbs do all the same.
+OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME"})
 MAX_REPLICAS = 64
 
 
 def known_variables(names: frozenset[str], source: Mapping[str, str | None]) -> dict[str, str]:
     """Those variables of a source, the shell's or .env's, that the stack knows."""
-    return {name: value for name, value in source.items() if name in names | {"LOGS"} and value is not None}
+    return {name: value for name, value in source.items() if name in names | OTHER_VARIABLES and value is not None}
 
 
 def with_log_files(variables: Mapping[str, str], mode: Mode, current: Path) -> dict[str, str]:
@@ -63,7 +65,7 @@ def parse_scale(words: Sequence[str], known: Sequence[str]) -> dict[str, int]:
 def check_logs(patterns: Sequence[str]) -> Iterator[str]:
     """What will be in the way of following these files, one sentence each. Looks at the file system."""
     for pattern in patterns:
-        found = glob.glob(pattern)  # noqa: PTH207  (an absolute pattern, as the producer takes it)
+        found = glob.glob(pattern)
         if not found:
             yield f"No file matches {pattern} yet. The producer looks again every second."
         for path in found:

@@ -31,13 +31,24 @@ def marked_lines(run_id: str, first: int, count: int, now: datetime, log_format:
 
 
 def numbers_in(values: Iterable[str | bytes], run_id: str) -> Iterator[int]:
-    """The numbers of marked records, from their JSON values or from the stdout sink's lines around them."""
+    """The numbers of marked records, from their JSON values or from the stdout sink's lines around them.
+
+    What is no such record, a log line that quotes one for instance, is left out.
+    """
     prefix = marker(run_id)
     for value in values:
-        found = json.loads(value)
-        path = found.get("record", found).get("path") or ""
+        path = _path_in(value)
         if path.startswith(prefix):
             yield int(path.removeprefix(prefix))
+
+
+def _path_in(value: str | bytes) -> str:
+    """The path of a record; empty when there is none."""
+    try:
+        found = json.loads(value)
+        return str(found.get("record", found)["path"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ POLL_INTERVAL_S = 1.0
 TELL_INTERVAL_S = 5.0
 COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml")
 BROKER, NGINX, ONE_SHOTS = "kafka", "nginx", ("topics",)
+# Compose begins a line of its logs with this even where no terminal is.
+CLEAR_LINE = "\x1b[2K"
+BUILT_THROUGH = "producer"
 VERIFY_FILE = "/var/log/verify/verify_access.log"
 
 # Host ports of the stack: the service, the variable that moves it, its default.
@@ -145,26 +148,26 @@ class DockerStack:
     # Up
 
     def up(self, tell: Tell) -> bool:
-        before = {(replica.name, replica.started_at) for replica in self.replicas()}
-        self._check_ports(before={name for name, _started in before})
+        replicas = self.replicas()
+        before = _running(replicas)
+        self._check_ports({replica.service for replica in replicas if replica.running})
         for line in self._log_notes():
             tell(f"Note: {line}")
         self._state = self._state.model_copy(update={"running": True})
         self._state_file.save(self._state)
         tell("Building the image (a no-op when nothing changed).")
-        self._must(self._command("build", every_profile=False), BUILD_TIMEOUT_S, shown=True)
+        # Through one service: Compose labels an image with the service it was built for, and each of them in turn
+        # would give the one image another identity, so that every `up` recreated every container.
+        self._must(self._command("build", BUILT_THROUGH, every_profile=False), BUILD_TIMEOUT_S, shown=True)
         plain = {name: count for name, count in self._state.scale.items() if not self._services[name].profiles}
         scaled = [word for name, count in plain.items() for word in ("--scale", f"{name}={count}")]
         self._must(
             self._command("up", "--detach", "--remove-orphans", *scaled, every_profile=False), UP_TIMEOUT_S, shown=True
         )
         self._wait_until_ready(tell)
-        # The one-shot runs again at every `up`; that it did is no change.
-        after = {(replica.name, replica.started_at) for replica in self.replicas()}
-        return before != after
+        return before != _running(self.replicas())
 
-    def _check_ports(self, before: set[str]) -> None:
-        running = {name.rsplit("-", 1)[0].rsplit("-", 1)[-1] for name in before}
+    def _check_ports(self, running: set[str]) -> None:
         for service, variable, default in HOST_PORTS:
             port = self._variables.get(variable) or default
             wanted = service != NGINX or demo_wanted(self._variables)
@@ -263,7 +266,7 @@ class DockerStack:
             assert process.stdout is not None
             try:
                 for line in process.stdout:
-                    yield line.rstrip("\n")
+                    yield line.rstrip("\n").removeprefix(CLEAR_LINE)
             finally:
                 process.terminate()
 
@@ -273,7 +276,7 @@ class DockerStack:
     def printed_since(self, service: str, since: str) -> Sequence[str]:
         """What the containers of a service printed since a moment (ISO 8601)."""
         command = self._command("logs", "--no-color", "--no-log-prefix", "--since", since, service)
-        return self._must(command, ASK_TIMEOUT_S).splitlines()
+        return [line.removeprefix(CLEAR_LINE) for line in self._must(command, ASK_TIMEOUT_S).splitlines()]
 
     def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
         folder = f"{self._services[service].environment['ARCHIVE_DIR']}/{topic}"
@@ -285,6 +288,11 @@ class DockerStack:
         text = "".join(f"{line}\n" for line in lines)
         command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", f"cat >> {VERIFY_FILE}")
         self._must(command, UP_TIMEOUT_S, given=text)
+
+
+def _running(replicas: Sequence[Replica]) -> set[tuple[str, str | None]]:
+    """The containers that run, and since when. One-shots, which run again at every `up`, are no part of it."""
+    return {(replica.name, replica.started_at) for replica in replicas if replica.running}
 
 
 class _ContainerOutput:

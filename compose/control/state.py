@@ -15,7 +15,7 @@ Mode = Literal["local", "docker"]
 
 
 class StackState(BaseModel):
-    """The stack that runs, or ran last. `variables` are the operator's choices at `up`, `scale` those of `make scale`."""
+    """The stack that runs, or ran last: `variables` are the choices made at `up`, `scale` those of `make scale`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
