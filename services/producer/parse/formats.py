@@ -20,12 +20,12 @@ _SOLID = rb"[!#-\[\]-~]"
 _BEFORE_QUERY = rb"[!#->@-\[\]-~]"
 
 _FAST_HEAD = (
-    rb"^(" + _SOLID + rb"+) - (" + _SOLID + rb"+) "
+    rb"^(" + _SOLID + rb"+) - (?:-|(" + _SOLID + rb"+)) "
     rb"\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
     rb'"([A-Z]+) (' + _BEFORE_QUERY + rb"+)(?:\?(" + _SOLID + rb'*))? (HTTP/\d\.\d)" '
-    rb"([1-9]\d\d) (0|[1-9]\d{0,17}|-)"
+    rb"([1-9]\d\d) (?:-|(0|[1-9]\d{0,17}))"
 )
-_FAST_QUOTED = rb' ("' + _PLAIN + rb'*")'
+_FAST_QUOTED = rb' (?:"-"|("' + _PLAIN + rb'*"))'
 
 # Quantifiers that never give back (`++`) and bounded ones keep a hostile line linear.
 _GENERAL_HEAD = (
@@ -50,7 +50,7 @@ class FormatExpressions:
     """Both expressions have the same twelve groups in the order of the line; trailing ones may be absent.
 
     `fast` is for `finditer` over a chunk: address, user, time, method, path, query, protocol, status, size, then
-    referrer, agent and forwarded-for with their quotes. `general` is for `fullmatch` of a line without its newline:
+    referrer, agent and forwarded-for with their quotes; a group whose field is `-` takes no part. `general` is for `fullmatch` of a line without its newline:
     address, user, time, request, status, size, then the quoted fields without quotes.
     """
 

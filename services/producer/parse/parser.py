@@ -12,7 +12,6 @@ from services.producer.parse.timestamp import TimeCache
 from shared.schemas import DeadLetterReason, Source
 
 _NULL = b"null"
-_ABSENT = b'"-"'
 # Templates are kept per file; a new one costs 50 µs, so a small cache does.
 MAX_CACHED_TEMPLATES = 256
 
@@ -76,7 +75,7 @@ class ChunkParser:
             if start != done:
                 self._parse_each(parsed, done, start)
             address, user, time, method, path, query, protocol, status, size, referrer, agent, forwarded = (
-                match.groups()
+                match.groups(_NULL)
             )
             text = times[time]
             if text is None:
@@ -87,16 +86,16 @@ class ChunkParser:
                     % (
                         text,
                         address,
-                        _NULL if user == b"-" else b'"%b"' % user,
+                        _NULL if user is _NULL else b'"%b"' % user,
                         method,
                         path,
-                        _NULL if query is None else b'"%b"' % query,
+                        _NULL if query is _NULL else b'"%b"' % query,
                         protocol,
                         status,
-                        _NULL if size == b"-" else size,
-                        _NULL if referrer is None or referrer == _ABSENT else referrer,
-                        _NULL if agent is None or agent == _ABSENT else agent,
-                        _NULL if forwarded is None or forwarded == _ABSENT else forwarded,
+                        size,
+                        referrer,
+                        agent,
+                        forwarded,
                         base + start,
                         end - start - 1,
                     )
