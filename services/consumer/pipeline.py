@@ -1,0 +1,243 @@
+"""The way of a record: poll → decode → rejects confirmed as dead letters → sink → flush → commit.
+
+One batch at a time, in order. Everything that touches a partition's progress holds `_turn`; polling does not, because
+during a reassignment it waits for the very callback that needs `_turn` to finish what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.consumer.dead_letters import DeadLetterQueue
+from services.consumer.decode import DecodedBatch, decode
+from services.consumer.metrics import Metrics
+from services.consumer.progress import PartitionProgress
+from services.consumer.readiness import Obstacle, Readiness
+from services.consumer.retry import Backoff
+from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks.base import Sink
+from shared.errors import FatalError, OwnershipLost, PipelineError, RetryableError, SinkUnavailable
+from shared.kafka.consumer import GroupReader, Membership, RecordBatch
+from shared.runtime.http import Health
+from shared.runtime.lifecycle import Shutdown
+from shared.runtime.logging import Logger
+
+POLL_TIMEOUT_S = 0.5
+COMMIT_TIMEOUT_S = 5.0
+# What on_revoked keeps of the rebalance timeout, so that this member joins before the group gives up on it.
+REJOIN_RESERVE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the pipeline works with; the composition root makes them."""
+
+    sink: Sink
+    dead_letters: DeadLetterQueue
+    readiness: Readiness
+    health: Health
+    metrics: Metrics
+    log: Logger
+    sink_backoff: Backoff
+    shutdown: Shutdown
+
+
+class Pipeline:
+    """The work of one membership of the group. It is the reader's listener as well."""
+
+    def __init__(self, settings: ConsumerSettings, tools: Tools) -> None:
+        self._settings = settings
+        self._tools = tools
+        self._reader: GroupReader | None = None
+        self._turn = asyncio.Lock()
+        self._owned: dict[int, PartitionProgress] = {}
+        self._committed_at = time.monotonic()
+        self.processed_total = 0
+        self.in_flight = 0
+
+    @property
+    def owned(self) -> dict[int, PartitionProgress]:
+        """Progress by partition, of those that are this replica's now."""
+        return dict(self._owned)
+
+    async def connect(self) -> GroupReader:
+        """Begin a membership. Raises BrokerUnavailable or AccessDenied."""
+        settings = self._settings
+        membership = Membership(
+            settings.group_id,
+            settings.auto_offset_reset,
+            settings.session_timeout_ms,
+            settings.rebalance_timeout_ms,
+            settings.max_poll_interval_ms,
+        )
+        self._tools.readiness.block(Obstacle.GROUP, "joining the group")
+        self._reader = await GroupReader.start(settings, membership, self)
+        return self._reader
+
+    async def work(self) -> None:
+        """Poll and process once. Raises RetryableError when the reader must be replaced, FatalError to end it all."""
+        assert self._reader is not None, "connect first"
+        batches = await self._reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
+        self._tools.health.progressed()
+        async with self._turn:
+            for batch in batches:
+                await self._process(batch)
+            if self._commit_due():
+                await self._flush_and_commit(self._flush_with_retries)
+
+    async def disconnect(self) -> bool:
+        """Finish what is in flight, commit, leave the group; bounded. Returns whether all is committed."""
+        drained = await self._drain()
+        await self.leave()
+        return drained
+
+    async def leave(self) -> None:
+        """Leave the group without finishing anything."""
+        reader, self._reader = self._reader, None
+        self._release()
+        if reader is not None:
+            await reader.stop()
+
+    async def _process(self, batch: RecordBatch) -> None:
+        progress = self._owned.get(batch.partition)
+        if progress is None:
+            return  # given away between the poll and now
+        started_at = time.monotonic()
+        self._note_received(batch, progress)
+        decoded = decode(batch, self._settings.group_id, self._settings.service_name)
+        if decoded.rejects:
+            await self._set_aside(decoded)
+        if decoded.records:
+            await self._repeat(lambda: self._tools.sink.write(decoded))
+        self._in_flight(0)
+        if self._owned.get(batch.partition) is not progress:
+            self._tools.sink.forget([batch.partition])
+            return  # it took too long: the group gave the partition to another member meanwhile
+        progress.take(batch.first_offset, batch.next_offset, batch.records[-1].timestamp)
+        self.processed_total += len(decoded.records)
+        self._tools.metrics.processed(batch.partition, len(decoded.records))
+        self._tools.metrics.batch_seconds.observe(time.monotonic() - started_at)
+
+    def _note_received(self, batch: RecordBatch, progress: PartitionProgress) -> None:
+        self._in_flight(len(batch.records))
+        self._tools.metrics.received(batch.partition, len(batch.records))
+        missing = progress.receive(batch.first_offset, batch.next_offset)
+        if missing:
+            self._tools.log.warning(
+                "offsets_missing", partition=batch.partition, before=batch.first_offset, count=missing
+            )
+
+    def _in_flight(self, count: int) -> None:
+        self.in_flight = count
+        self._tools.metrics.in_flight_records.set(count)
+
+    async def _set_aside(self, decoded: DecodedBatch) -> None:
+        await self._tools.dead_letters.publish(decoded.rejects)
+        for letter in decoded.rejects:
+            self._tools.metrics.dead_lettered(decoded.partition, letter.reason)
+        self._tools.log.warning(
+            "records_dead_lettered",
+            partition=decoded.partition,
+            count=len(decoded.rejects),
+            first_offset=decoded.rejects[0].original_offset,
+            because=decoded.rejects[0].message,
+        )
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Until the sink takes it. Raises FatalError after the last attempt, or the first one after a shutdown."""
+        for failures in range(1, self._settings.sink_max_attempts + 1):
+            try:
+                await attempt()
+            except SinkUnavailable as error:
+                self._tools.readiness.block(Obstacle.SINK, str(error))
+                last = failures == self._settings.sink_max_attempts
+                if last or await self._tools.shutdown.wait_at_most(self._tools.sink_backoff.delay_s(failures)):
+                    raise FatalError(f"gave up on the sink after {failures} attempts: {error}") from error
+                self._tools.metrics.sink_retries.inc()
+                self._tools.health.progressed()
+            else:
+                self._tools.readiness.clear(Obstacle.SINK)
+                return
+
+    def _commit_due(self) -> bool:
+        waited_s = time.monotonic() - self._committed_at
+        return waited_s >= self._settings.commit_interval_ms / 1000
+
+    def _poll_timeout_s(self) -> float:
+        """No longer than the commit may wait, while there is something to commit."""
+        if not any(progress.has_taken for progress in self._owned.values()):
+            return POLL_TIMEOUT_S
+        waited_s = time.monotonic() - self._committed_at
+        return max(0.001, min(POLL_TIMEOUT_S, self._settings.commit_interval_ms / 1000 - waited_s))
+
+    async def _flush_with_retries(self) -> None:
+        await self._repeat(self._tools.sink.flush)
+
+    async def _flush_and_commit(self, flush: Callable[[], Awaitable[None]]) -> None:
+        """Make everything taken durable and tell the group. Raises what `flush` raises."""
+        flushed = dict(self._owned)
+        if any(progress.has_taken for progress in flushed.values()):
+            await flush()
+            for progress in flushed.values():
+                progress.flush()
+        self._committed_at = time.monotonic()
+        moved = {
+            partition: (progress, offset)
+            for partition, progress in flushed.items()
+            if self._owned.get(partition) is progress and (offset := progress.uncommitted) is not None
+        }
+        if not moved or self._reader is None:
+            return
+        try:
+            await self._reader.commit(
+                {partition: offset for partition, (_p, offset) in moved.items()}, COMMIT_TIMEOUT_S
+            )
+        except OwnershipLost as error:
+            self._tools.metrics.commits_lost.inc()
+            self._tools.log.warning("ownership_lost", partitions=sorted(moved), error=str(error))
+            self._release()
+        except RetryableError as error:
+            # What was processed stays processed; the next round commits it.
+            self._tools.metrics.commits_failed.inc()
+            self._tools.readiness.block(Obstacle.BROKER, str(error))
+        else:
+            self._tools.metrics.commits_done.inc()
+            for progress, offset in moved.values():
+                progress.commit(offset)
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None:
+        """Let the batch in flight finish, flush, commit, let go. What that does not reach in time is read again."""
+        self._tools.readiness.block(Obstacle.GROUP, "the group reassigns its partitions")
+        await self._drain()
+        self._release()
+
+    async def _drain(self) -> bool:
+        because = ""
+        try:
+            async with asyncio.timeout(self._settings.rebalance_timeout_ms / 1000 - REJOIN_RESERVE_S), self._turn:
+                await self._flush_and_commit(self._tools.sink.flush)
+        except (PipelineError, TimeoutError) as error:
+            because = str(error) or "the batch in flight took too long"
+        left = [number for number, one in self._owned.items() if one.has_taken or one.uncommitted is not None]
+        if left or because:
+            self._tools.log.warning("drain_incomplete", partitions=left, error=because or "the commit failed")
+        return not (left or because)
+
+    async def on_assigned(self, partitions: frozenset[int]) -> None:
+        """Begin with nothing known about any of them."""
+        self._owned = {partition: PartitionProgress() for partition in sorted(partitions)}
+        self._tools.metrics.assigned_partitions.set(len(partitions))
+        self._tools.metrics.rebalances.inc()
+        self._tools.readiness.clear(Obstacle.GROUP)
+        self._tools.log.info("partitions_assigned", group=self._settings.group_id, partitions=sorted(partitions))
+
+    def _release(self) -> None:
+        """These partitions are nobody's or another member's: forget what is not committed."""
+        for partition in self._owned:
+            self._tools.metrics.lag(partition, None, None)
+        self._tools.sink.forget(list(self._owned))
+        self._owned = {}
+        self._tools.metrics.assigned_partitions.set(0)

@@ -1,0 +1,99 @@
+"""Every variable of the service `consumer`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from shared.runtime.settings import KafkaSettings
+
+_HANDLER_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class ConsumerSettings(KafkaSettings):
+    """Which group to belong to, where records go, and the limits of both."""
+
+    # No default: with one, two services that forgot to set it would share the records instead of each getting all.
+    service_name: str = Field(
+        min_length=1,
+        description="Name of this service in logs and metrics, and of its consumer group: all replicas of a service "
+        "share the records, every service gets all of them. May be left out when KAFKA_GROUP_ID is set.",
+    )
+    kafka_group_id: str | None = Field(
+        None, min_length=1, description="Consumer group, where it is to differ from SERVICE_NAME."
+    )
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group begins that has committed nothing yet."
+    )
+    sink: Literal["stdout", "archive", "handler"] = Field(
+        "stdout", description="Where records go; HANDLER alone means `handler`."
+    )
+    handler: str | None = Field(
+        None, description="Your own async function over a batch of records, `package.module:function`; SINK=handler."
+    )
+    archive_dir: Path = Field(Path("/var/lib/archive"), description="Folder of SINK=archive.")
+    archive_buffer_bytes: int = Field(
+        16_777_216, ge=1, description="Bytes of records that SINK=archive holds in memory before it writes files early."
+    )
+    max_poll_records: int = Field(
+        500, ge=1, le=10_000, description="Records to take at a time: one batch of a partition is never larger."
+    )
+    commit_interval_ms: int = Field(
+        1_000, ge=1, description="Milliseconds between two commits; SINK=archive writes one file a partition for each."
+    )
+    session_timeout_ms: int = Field(
+        10_000, ge=6_000, description="Milliseconds without heartbeat after which the group gives the partitions away."
+    )
+    rebalance_timeout_ms: int = Field(
+        10_000,
+        ge=3_000,
+        description="Milliseconds to finish and commit what is in flight when the group reassigns its partitions; "
+        "below KAFKA_REQUEST_TIMEOUT_MS.",
+    )
+    max_poll_interval_ms: int = Field(
+        300_000, ge=10_000, description="Milliseconds that one batch may take; then the replica counts as stuck."
+    )
+    sink_max_attempts: int = Field(
+        10, ge=1, description="Attempts at one batch before the service exits with code 1, nothing of it committed."
+    )
+    sink_retry_max_ms: int = Field(5_000, ge=1, description="Longest pause between two attempts, in milliseconds.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_from_group(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("service_name") and values.get("kafka_group_id"):
+            return {**values, "service_name": values["kafka_group_id"]}
+        return values
+
+    @field_validator("handler")
+    @classmethod
+    def _handler_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not _HANDLER_NAME.fullmatch(value):
+            raise ValueError("it must read package.module:function")
+        return value
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.sink == "handler" and self.handler is None:
+            raise ValueError("SINK=handler needs HANDLER=package.module:function, the function to call.")
+        if self.handler is not None and self.sink_name != "handler":
+            raise ValueError(f"HANDLER={self.handler} contradicts SINK={self.sink}: leave one of them out.")
+        if self.rebalance_timeout_ms >= self.kafka_request_timeout_ms:
+            raise ValueError(
+                f"REBALANCE_TIMEOUT_MS={self.rebalance_timeout_ms} must be below "
+                f"KAFKA_REQUEST_TIMEOUT_MS={self.kafka_request_timeout_ms}: joining waits for the slowest member."
+            )
+        return self
+
+    @property
+    def group_id(self) -> str:
+        """The consumer group."""
+        return self.kafka_group_id or self.service_name
+
+    @property
+    def sink_name(self) -> str:
+        """The entry of the table of sinks."""
+        return self.sink if self.handler is None or "sink" in self.model_fields_set else "handler"

@@ -1,0 +1,274 @@
+"""One membership of a consumer group: batches out, offsets in, the client's traps kept inside.
+
+What aiokafka 0.14 does and what is done about it here:
+
+- It commits what was fetched, not what was processed: its auto-commit is off, offsets are always given.
+- A cancelled or raising `getmany` disables its poll-interval check for good: `getmany` runs in a task of its own that
+  nobody cancels while the membership lasts, and after an error the owner replaces the whole reader.
+- `getmany` blocks without regard to its timeout while partitions are being reassigned: `poll` returns nothing then and
+  picks the same fetch up later. What was fetched under an older assignment is dropped.
+- Two assignors make it send two JoinGroup requests, and its sticky one shares state in its class: one, round robin.
+- `start` blocks until the group has settled: it starts without a subscription and subscribes afterwards.
+- `commit` repeats itself for ever while the coordinator is away, and `stop` can hang: both have a limit here.
+- A JoinGroup request waits for the slowest member, `rebalance_timeout_ms`: that must be below the request timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from shared.errors import BrokerUnavailable
+from shared.kafka.connection import client_options, translate
+from shared.runtime.settings import KafkaSettings
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 3.0
+HEARTBEATS_PER_SESSION = 4
+# How much longer than the poll itself its answer may take before it counts as blocked by a reassignment.
+POLL_GRACE_S = 0.05
+
+
+class ReceivedRecord(Protocol):
+    """One record as it came from the broker (aiokafka's ConsumerRecord). `timestamp` is in milliseconds."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Consecutive records of one partition, at least one. Offsets rise; they may have gaps.
+
+    `end_offset` is the next offset to be written to the partition, as of the fetch; None when it is not known.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[ReceivedRecord]
+    end_offset: int | None
+
+    @property
+    def first_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
+
+
+class GroupListener(Protocol):
+    """Told of reassignments, from the client's task, while heartbeats go on. An exception would only be logged."""
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None:
+        """The partitions are about to go: finish and commit what is in flight within the rebalance timeout."""
+
+    async def on_assigned(self, partitions: frozenset[int]) -> None:
+        """These are the partitions of this member from now on: all of them, maybe none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """How to be a member of the group.
+
+    `rebalance_timeout_ms` is the time that `on_revoked` has; `max_poll_interval_ms` bounds the time between two polls.
+    """
+
+    group_id: str
+    auto_offset_reset: Literal["earliest", "latest"]
+    session_timeout_ms: int
+    rebalance_timeout_ms: int
+    max_poll_interval_ms: int
+
+
+class GroupReader:
+    """A started member. Make it with `start`, end it with `stop`; after any error but OwnershipLost it is spent."""
+
+    def __init__(self, client: AIOKafkaConsumer, topic: str, listener: GroupListener) -> None:
+        self._client = client
+        self._topic = topic
+        self._listener = listener
+        self._fetch: asyncio.Task[tuple[int, dict[TopicPartition, list[ReceivedRecord]]]] | None = None
+        self._assignment_number = 0
+        self._joining_since: float | None = time.monotonic()
+        self._stopped = False
+
+    @classmethod
+    async def start(cls, settings: KafkaSettings, membership: Membership, listener: GroupListener) -> GroupReader:
+        """Connect, and begin to join the group. Raises BrokerUnavailable or AccessDenied and leaves nothing behind.
+
+        The partitions come later, through `listener`.
+        """
+        client = AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=membership.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset=membership.auto_offset_reset,
+            session_timeout_ms=membership.session_timeout_ms,
+            heartbeat_interval_ms=membership.session_timeout_ms // HEARTBEATS_PER_SESSION,
+            rebalance_timeout_ms=membership.rebalance_timeout_ms,
+            max_poll_interval_ms=membership.max_poll_interval_ms,
+            partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+        )
+        reader = cls(client, settings.kafka_topic, listener)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await client.start()
+                await reader._check_topic()
+            client.subscribe([settings.kafka_topic], listener=_Callbacks(reader))
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            await reader.stop()
+            raise translate(error, "connecting a consumer") from error
+        except BaseException:
+            await reader.stop()
+            raise
+        return reader
+
+    async def _check_topic(self) -> None:
+        """A member that subscribes to an absent topic gets no partitions and no error: ask first."""
+        if self._topic not in await self._client.topics():
+            raise BrokerUnavailable(f"topic {self._topic} does not exist yet; the `topics` service makes it")
+
+    @property
+    def joining_for_s(self) -> float:
+        """Seconds since this member began to wait for its partitions; 0 with an assignment, even an empty one."""
+        return 0.0 if self._joining_since is None else time.monotonic() - self._joining_since
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
+        """Up to `max_records` records, one batch per partition; empty when none came in time or the group settles.
+
+        Raises what `translate` makes of the client's error.
+        """
+        if self._fetch is None:
+            self._fetch = asyncio.create_task(self._fetch_records(max_records, timeout_s))
+        done, _ = await asyncio.wait({self._fetch}, timeout=timeout_s + POLL_GRACE_S)
+        if not done:
+            return []
+        fetch, self._fetch = self._fetch, None
+        try:
+            assignment_number, received = fetch.result()
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            raise translate(error, f"reading {self._topic}") from error
+        if assignment_number != self._assignment_number:
+            return []  # others read these again, from the offset that was committed
+        return [
+            RecordBatch(self._topic, place.partition, records, self._client.highwater(place))
+            for place, records in received.items()
+        ]
+
+    async def _fetch_records(
+        self, max_records: int, timeout_s: float
+    ) -> tuple[int, dict[TopicPartition, list[ReceivedRecord]]]:
+        received = await self._client.getmany(timeout_ms=round(timeout_s * 1000), max_records=max_records)
+        return self._assignment_number, received
+
+    async def commit(self, next_offsets: Mapping[int, int], timeout_s: float) -> None:
+        """Commit the next offset to read, by partition.
+
+        Raises OwnershipLost when a partition is not this member's any more, BrokerUnavailable when it took too long.
+        """
+        offsets = {TopicPartition(self._topic, partition): offset for partition, offset in next_offsets.items()}
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.commit(offsets)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            raise translate(error, "committing offsets") from error
+
+    async def end_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
+        """The next offset to be written, by partition. Raises BrokerUnavailable: also the way to see if it answers.
+
+        Asked for no partitions, it asks the broker about the first one all the same, and returns nothing.
+        """
+        places = [TopicPartition(self._topic, partition) for partition in partitions or (0,)]
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await self._client.end_offsets(places)
+        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+            raise translate(error, "asking for end offsets") from error
+        return {place.partition: offset for place, offset in found.items() if place.partition in partitions}
+
+    async def position(self, partition: int, timeout_s: float) -> int | None:
+        """The next offset that `poll` returns; None when the client does not know it (yet)."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                position: int = await self._client.position(TopicPartition(self._topic, partition))
+        except (kafka_errors.KafkaError, TimeoutError):
+            return None
+        return position
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect, within STOP_TIMEOUT_S or a little more. Calls the listener no more."""
+        self._stopped = True
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.wait({self._fetch}, timeout=STOP_TIMEOUT_S)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._client.stop()
+        except (kafka_errors.KafkaError, TimeoutError, OSError):
+            await _abandon(self._client)
+
+    async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
+        self._assignment_number += 1
+        self._joining_since = time.monotonic()
+        if not self._stopped:
+            await self._listener.on_revoked(frozenset(place.partition for place in partitions))
+
+    async def _assigned(self, partitions: Collection[TopicPartition]) -> None:
+        self._assignment_number += 1
+        self._joining_since = None
+        if not self._stopped:
+            await self._listener.on_assigned(frozenset(place.partition for place in partitions))
+
+
+class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """What the client calls."""
+
+    def __init__(self, reader: GroupReader) -> None:
+        self._reader = reader
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self._reader._revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self._reader._assigned(assigned)
+
+
+async def _abandon(client: AIOKafkaConsumer) -> None:
+    """End what a `stop` that hangs leaves running: a coordinator that goes on would keep the partitions for a ghost.
+
+    Touches private names of aiokafka 0.14; a test notices when they change.
+    """
+    coordinator, fetcher = client._coordinator, client._fetcher
+    tasks = [
+        task
+        for task in (
+            getattr(coordinator, "_coordination_task", None),
+            getattr(coordinator, "_heartbeat_task", None),
+            getattr(coordinator, "_commit_refresh_task", None),
+            getattr(fetcher, "_fetch_task", None),
+            *getattr(fetcher, "_pending_tasks", ()),
+        )
+        if task is not None and not task.done()
+    ]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
+    with suppress(kafka_errors.KafkaError, TimeoutError, OSError):
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await client._client.close()
