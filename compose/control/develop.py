@@ -5,13 +5,22 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from compose.control import report
 from compose.control.docker_stack import engine_answers
 
-EXTRAS = {"runtime": None, "control": "control", "local": "local", "dev": "dev"}
+LEVELS: Mapping[str, Sequence[str]] = {
+    "runtime": (),
+    "control": ("--extra", "control"),
+    "local": ("--extra", "local"),
+    "dev": ("--extra", "dev"),
+}
+# What the image is built with besides the build back end.
+IMAGE_TOOLS = ("uv",)
 
 
 def _run(root: Path, *command: str) -> int:
@@ -63,13 +72,18 @@ def requirements(root: Path) -> int:
     from compose.local.jars import write_lock  # needs a package of local mode
 
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
-    common = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
-    common += ["--no-header", "--no-emit-package", "nginx-kafka-pipeline", "pyproject.toml"]
+    compiled = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
+    compiled += ["--no-header", "--no-emit-package", "nginx-kafka-pipeline"]
     commands = [
-        [*common, *(["--extra", extra] if extra else []), "-o", f"compose/requirements/{name}.txt"]
-        for name, extra in EXTRAS.items()
+        [*compiled, "pyproject.toml", *extra, "-o", f"compose/requirements/{name}.txt"]
+        for name, extra in LEVELS.items()
     ]
-    worst = _all_of(root, commands)
+    with tempfile.NamedTemporaryFile("w", suffix=".in") as build:
+        project = tomllib.loads((root / "pyproject.toml").read_text())
+        build.write("\n".join([*project["build-system"]["requires"], *IMAGE_TOOLS]))
+        build.flush()
+        commands.append([*compiled, "--no-annotate", build.name, "-o", "compose/requirements/build.txt"])
+        worst = _all_of(root, commands)
     report.say(f"The broker consists of {write_lock()} jars.")
     return worst
 

@@ -1,0 +1,89 @@
+"""From what was typed to the variables of the stack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compose.control.__main__ import choose_mode
+from compose.control.choices import check_logs, demo_wanted, known_variables, parse_scale, with_log_files
+from compose.control.state import StackState
+from compose.errors import OperatorError
+
+HERE = Path("/home/me")
+
+
+def test_own_logs_of_one_folder_become_a_mount_and_patterns_in_it() -> None:
+    """Both modes then treat the folder as the container's log folder."""
+    variables = with_log_files({"LOGS": "/srv/log/*access*.log, /srv/log/other.log"}, "docker", HERE)
+    assert variables["NGINX_LOG_DIR"] == "/srv/log"
+    assert variables["LOG_FILES"] == "/var/log/nginx/*access*.log,/var/log/nginx/other.log"
+    assert not demo_wanted(variables)
+
+
+def test_relative_logs_are_taken_from_the_current_folder() -> None:
+    """A path is what it was where it was typed."""
+    assert with_log_files({"LOGS": "logs/a.log"}, "local", HERE)["NGINX_LOG_DIR"] == "/home/me/logs"
+
+
+def test_logs_of_several_folders_are_for_local_mode_only() -> None:
+    """Docker mounts one folder; the refusal says what to do instead."""
+    logs = {"LOGS": "/a/x.log,/b/y.log"}
+    assert with_log_files(logs, "local", HERE)["LOG_FILES"] == "/a/x.log,/b/y.log"
+    with pytest.raises(OperatorError) as caught:
+        with_log_files(logs, "docker", HERE)
+    assert "MODE=local" in caught.value.next_step
+
+
+def test_without_own_logs_the_demo_runs() -> None:
+    """Unless it was switched off."""
+    assert demo_wanted(with_log_files({"LOGS": ""}, "local", HERE))
+    assert not demo_wanted({"DEMO_REPLICAS": "0"})
+
+
+def test_only_variables_of_the_stack_are_kept() -> None:
+    """A shell has many others."""
+    assert known_variables(frozenset({"START_AT"}), {"START_AT": "end", "HOME": "/", "LOGS": "x"}) == {
+        "START_AT": "end",
+        "LOGS": "x",
+    }
+
+
+def test_scale_is_parsed() -> None:
+    """Any service of the stack can be named."""
+    assert parse_scale(["consumer=4", "archiver=0"], ["consumer", "archiver"]) == {"consumer": 4, "archiver": 0}
+
+
+@pytest.mark.parametrize("words", [[], ["consumer"], ["consumer=x"], ["consumer=-1"], ["consumer=65"], ["nobody=1"]])
+def test_a_wrong_scale_is_refused(words: list[str]) -> None:
+    """Nothing, no number, too many, an unknown name."""
+    with pytest.raises(OperatorError):
+        parse_scale(words, ["consumer"])
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    """`up` goes on: the producer looks for them again."""
+    (tmp_path / "a.log").touch()
+    assert list(check_logs([str(tmp_path / "a*.log")])) == []
+    assert "No file matches" in next(check_logs([str(tmp_path / "b*.log")]))
+
+
+def test_a_running_stack_decides_the_mode() -> None:
+    """Later verbs need no MODE, and a second mode beside it is refused."""
+    running = StackState(mode="local", running=True)
+    assert choose_mode("status", "", running) == "local"
+    with pytest.raises(OperatorError, match="local mode"):
+        choose_mode("up", "docker", running)
+
+
+def test_a_stopped_stack_is_still_the_one_to_clean() -> None:
+    """`clean` after `down` removes what was stopped, whatever `up` would choose now."""
+    assert choose_mode("clean", "", StackState(mode="local")) == "local"
+    assert choose_mode("up", "docker", StackState(mode="local")) == "docker"
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    """The message names it."""
+    with pytest.raises(OperatorError, match="MODE=podman"):
+        choose_mode("up", "podman", None)
