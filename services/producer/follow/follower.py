@@ -58,7 +58,7 @@ class Follower:
         self._ready_first: dict[TailedFile, None] = {}  # superseded files: what they hold is older
         self._events: list[FileEvent] = []
         self._opened: list[KnownFile] = []
-        self._complaints: set[tuple[str, str]] = set()
+        self._complaints: set[tuple[str, str, str]] = set()
         self._leftovers: list[Chunk] = []
         self._scanned = False
 
@@ -132,16 +132,19 @@ class Follower:
         found: dict[str, tuple[int, int]] = {}
         for pattern in self._patterns:
             paths = sorted(glob(pattern, recursive=True))
-            self._complain_once(not paths, events.no_files(pattern))
+            if paths:
+                self._withdraw_complaints(pattern)
+            else:
+                self._complain(events.no_files(pattern))
             for path in paths:
                 try:
                     status = Path(path).stat()
                 except OSError as error:
-                    self._complain_once(not isinstance(error, FileNotFoundError), _unreadable(path, error))
+                    self._complain_of(path, error)
                     continue
-                refusal = _refusal(path, status.st_mode)
-                self._complain_once(refusal is not None, events.file_refused(_printable(path), refusal or ""))
-                if refusal is None:
+                if refusal := _refusal(path, status.st_mode):
+                    self._complain(events.file_refused(_printable(path), refusal))
+                else:
                     found[path] = (status.st_dev, status.st_ino)
         return found
 
@@ -173,18 +176,18 @@ class Follower:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            self._complain_once(not isinstance(error, FileNotFoundError), _unreadable(path, error))
+            self._complain_of(path, error)
             return None
         try:
             file = self._adopt(descriptor, path)
         except OSError as error:
             os.close(descriptor)
-            self._complain_once(True, _unreadable(path, error))
+            self._complain_of(path, error)
             return None
         if file is None:
             os.close(descriptor)
             return None
-        self._complaints -= {("file_unreadable", path), ("file_refused", path)}
+        self._withdraw_complaints(path)
         self._files[(file.device, file.inode)] = file
         self._events.append(events.file_followed(path, file.position, file.size))
         if file.position:
@@ -199,7 +202,7 @@ class Follower:
             return None  # the same file by another name
         head = os.pread(descriptor, HEAD_BYTES, 0)
         if head.startswith(_GZIP_MAGIC):
-            self._complain_once(True, events.file_refused(path, "compressed; only plain text is followed"))
+            self._complain(events.file_refused(path, "compressed; only plain text is followed"))
             return None
         identity = find_known((known.identity for known in self._known.values()), status.st_ino, head)
         if identity is None:
@@ -271,7 +274,7 @@ class Follower:
         try:
             return file.read_chunk()
         except OSError as error:
-            self._complain_once(True, _unreadable(file.path, error))
+            self._complain_of(file.path, error)
             return None
 
     def _supersede(self, file: TailedFile) -> None:
@@ -284,14 +287,20 @@ class Follower:
     def _mark_ready(self, file: TailedFile) -> None:
         (self._ready_first if file.superseded else self._ready)[file] = None
 
-    def _complain_once(self, wrong: bool, event: FileEvent) -> None:
+    def _complain_of(self, path: str, error: OSError) -> None:
+        """A file that vanished between two looks is no fault."""
+        if not isinstance(error, FileNotFoundError):
+            self._complain(events.file_unreadable(_printable(path), f"{error.strerror}; it is tried again"))
+
+    def _complain(self, event: FileEvent) -> None:
         """Tell a state when it begins, and again only after it was over."""
-        key = (event.name, event.path)
-        if wrong and key not in self._complaints:
-            self._events.append(event)
+        key = (event.name, event.path, str(event.details))
+        if key not in self._complaints:
             self._complaints.add(key)
-        elif not wrong:
-            self._complaints.discard(key)
+            self._events.append(event)
+
+    def _withdraw_complaints(self, path: str) -> None:
+        self._complaints = {complaint for complaint in self._complaints if complaint[1] != path}
 
 
 def _refusal(path: str, mode: int) -> str | None:
@@ -303,7 +312,3 @@ def _refusal(path: str, mode: int) -> str | None:
 
 def _printable(path: str) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def _unreadable(path: str, error: OSError) -> FileEvent:
-    return events.file_unreadable(path, f"{error.strerror}; it is tried again")

@@ -47,11 +47,11 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True)
 class FormatExpressions:
-    """Both expressions have the same twelve groups in the order of the line; trailing ones may be absent.
+    """`fast` is for `finditer` over a chunk, `general` for `fullmatch` of one line without its newline.
 
-    `fast` is for `finditer` over a chunk: address, user, time, method, path, query, protocol, status, size, then
-    referrer, agent and forwarded-for with their quotes; a group whose field is `-` takes no part. `general` is for `fullmatch` of a line without its newline:
-    address, user, time, request, status, size, then the quoted fields without quotes.
+    The groups of `fast`: address, user, time, method, path, query, protocol, status, size, then referrer, agent and
+    forwarded-for with their quotes; a group whose field is `-` or missing takes no part. Those of `general`: address,
+    user, time, request, status, size, then the quoted fields without their quotes.
     """
 
     fast: re.Pattern[bytes]

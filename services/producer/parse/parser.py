@@ -74,8 +74,8 @@ class ChunkParser:
             start, end = match.span()
             if start != done:
                 self._parse_each(parsed, done, start)
-            address, user, time, method, path, query, protocol, status, size, referrer, agent, forwarded = (
-                match.groups(_NULL)
+            address, user, time, method, path, query, protocol, status, size, referrer, agent, forwarded = match.groups(
+                _NULL
             )
             text = times[time]
             if text is None:

@@ -1,0 +1,324 @@
+"""Following real files: rotation, truncation, half lines, long lines, odd files, restarts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from services.producer.chunk import Chunk, ChunkKind
+from services.producer.follow import Follower
+from services.producer.follow.follower import KnownFile
+from services.producer.follow.tailed_file import ReadLimits
+
+LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=256, excerpt_bytes=32, max_lines=4)
+
+
+class Tail:
+    """A follower of a folder, and what it read."""
+
+    def __init__(self, folder: Path, pattern: str = "*access*.log") -> None:
+        self.folder = folder
+        self.log = folder / "access.log"
+        self.pattern = str(folder / pattern)
+        self.now = 0.0
+        self.positions: dict[str, KnownFile] = {}
+        self.follower: Follower
+        self.start()
+
+    def start(self, *, at_end: bool = False) -> None:
+        self.follower = Follower(
+            [self.pattern], known=self.positions.values(), start_at_end=at_end, limits=LIMITS, retire_after_s=30
+        )
+
+    def restart(self) -> None:
+        self.follower.close()
+        self.start()
+
+    def chunks(self, advance_s: float = 1.0) -> list[Chunk]:
+        """Look and read everything that is there."""
+        self.now += advance_s
+        self.follower.scan(self.now)
+        for opened in self.follower.take_opened():
+            self.positions[opened.identity.generation] = opened
+        taken = []
+        while (chunk := self.follower.next_chunk(self.now)) is not None:
+            self.positions[chunk.file.generation] = KnownFile(chunk.file, chunk.end)
+            taken.append(chunk)
+        return taken
+
+    def lines(self, advance_s: float = 1.0) -> list[bytes]:
+        return [line for chunk in self.chunks(advance_s) for line in chunk.data.splitlines()]
+
+    def events(self) -> list[str]:
+        return [event.name for event in self.follower.take_events()]
+
+    def append(self, text: bytes, name: str = "access.log") -> None:
+        with (self.folder / name).open("ab") as file:
+            file.write(text)
+
+
+@pytest.fixture
+def tail(tmp_path: Path) -> Iterator[Tail]:
+    tail = Tail(tmp_path)
+    yield tail
+    tail.follower.close()
+
+
+def test_lines_come_whole_and_once(tail: Tail) -> None:
+    """What has no newline yet waits for it."""
+    tail.append(b"one\ntw")
+    assert tail.lines() == [b"one"]
+    assert tail.lines() == []
+    tail.append(b"o\nthree\n")
+    assert tail.lines() == [b"two", b"three"]
+
+
+def test_chunks_adjoin_and_name_their_place(tail: Tail) -> None:
+    """Start and end are byte offsets of one generation, without a gap."""
+    tail.append(b"".join(b"line %d\n" % number for number in range(40)))
+    chunks = tail.chunks()
+    assert len(chunks) > 5
+    assert chunks[0].start == 0
+    assert all(before.end == after.start for before, after in pairwise(chunks))
+    assert chunks[-1].end == tail.log.stat().st_size
+    assert len({chunk.file.generation for chunk in chunks}) == 1
+
+
+def test_a_chunk_of_tiny_lines_is_bounded(tail: Tail) -> None:
+    """Else one read of newlines would become a quarter of a million records."""
+    tail.append(b"\n" * 50)
+    assert all(chunk.data.count(b"\n") <= LIMITS.max_lines for chunk in tail.chunks())
+
+
+def test_a_renamed_file_is_finished_before_its_successor(tail: Tail) -> None:
+    """Also what a process that still holds it writes after the rename."""
+    tail.append(b"old 1\n")
+    assert tail.lines() == [b"old 1"]
+    with tail.log.open("ab") as stale_writer:
+        stale_writer.write(b"old 2\n")
+        stale_writer.flush()
+        tail.log.rename(tail.folder / "access.log.1")
+        tail.append(b"new 1\n")
+        assert tail.lines() == [b"old 2", b"new 1"]
+        stale_writer.write(b"old 3\n")
+        stale_writer.flush()
+        assert tail.lines() == [b"old 3"]
+    assert "file_rotated" in tail.events()
+
+
+def test_a_rotated_file_is_let_go_when_nothing_comes_any_more(tail: Tail) -> None:
+    """Its half line is handed out as such, not lost; nothing comes twice."""
+    tail.append(b"one\nhalf")
+    assert tail.lines() == [b"one"]
+    tail.log.rename(tail.folder / "access.log.1")
+    assert tail.lines() == []
+    (chunk,) = tail.chunks(advance_s=31) + tail.chunks()
+    assert (chunk.kind, chunk.data, chunk.start, chunk.end) == (ChunkKind.UNTERMINATED, b"half", 4, 8)
+    assert list(tail.follower.files) == []
+    assert "file_finished" in tail.events()
+
+
+def test_a_backlog_in_a_rotated_file_is_read_before_it_is_let_go(tail: Tail) -> None:
+    """However long it takes until somebody reads it: the broker may be away."""
+    tail.append(b"".join(b"line %d\n" % number for number in range(100)))
+    tail.follower.scan(1.0)
+    tail.log.rename(tail.folder / "access.log.1")
+    tail.follower.scan(2.0)
+    tail.follower.scan(1000.0)
+    tail.now = 1000.0
+    assert len(tail.lines()) == 100
+
+
+def test_a_file_moved_away_and_back_is_not_read_again(tail: Tail) -> None:
+    """Neither while it is open nor after it was let go."""
+    tail.append(b"one\n")
+    assert tail.lines() == [b"one"]
+    for wait_s in (1.0, 31.0):
+        tail.log.rename(tail.folder / "elsewhere")
+        assert tail.lines(wait_s) + tail.lines(wait_s) == []
+        (tail.folder / "elsewhere").rename(tail.log)
+        tail.append(b"more\n")
+        assert tail.lines() == [b"more"]
+
+
+def test_a_rotated_name_that_matches_is_the_same_file(tmp_path: Path) -> None:
+    """`*access*` finds access.log.1 too; it keeps its generation and its first name."""
+    tail = Tail(tmp_path, "access*")
+    tail.append(b"one\n")
+    first = tail.chunks()[0]
+    tail.log.rename(tmp_path / "access.log.1")
+    tail.append(b"two\n", "access.log.1")
+    tail.append(b"three\n")
+    second, third = tail.chunks()
+    assert second.file.generation == first.file.generation
+    assert second.file.path == str(tail.log)
+    assert third.file.generation != first.file.generation
+    tail.follower.close()
+
+
+def test_truncation_starts_a_new_generation(tail: Tail) -> None:
+    """Even when the file begins as it did before: the offsets are used again."""
+    tail.append(b"same first line\nold\n")
+    first = tail.chunks()[0]
+    os.truncate(tail.log, 0)
+    tail.append(b"same first line\n")
+    (second,) = tail.chunks()
+    assert second.start == 0
+    assert second.file.generation != first.file.generation
+    assert "file_truncated" in tail.events()
+
+
+def test_truncated_and_regrown_beyond_the_old_position(tail: Tail) -> None:
+    """The size does not tell; the first bytes do."""
+    tail.append(b"a: one\n")
+    tail.lines()
+    os.truncate(tail.log, 0)
+    tail.append(b"b: one\nb: two\nb: three\n")
+    assert tail.lines() == [b"b: one", b"b: two", b"b: three"]
+
+
+def test_a_long_line_comes_whole_up_to_the_limit(tail: Tail) -> None:
+    """Several reads long, and still one line."""
+    line = b"x" * LIMITS.max_line_bytes
+    tail.append(line)
+    assert tail.chunks() == []
+    tail.append(b"\nnext\n")
+    assert tail.lines() == [line, b"next"]
+
+
+@pytest.mark.parametrize("length", [LIMITS.max_line_bytes + 1, 100_000])
+def test_a_line_over_the_limit_is_cut_and_passed(tail: Tail, length: int) -> None:
+    """Its place and length are told; memory holds an excerpt; the lines around it are untouched."""
+    tail.append(b"before\n" + b"x" * length)
+    assert tail.lines() == [b"before"]
+    tail.append(b"\nafter\n")
+    long_chunk, after = tail.chunks()
+    assert (long_chunk.kind, long_chunk.data) == (ChunkKind.TOO_LONG, b"x" * LIMITS.excerpt_bytes)
+    assert (long_chunk.start, long_chunk.end) == (7, 7 + length + 1)
+    assert after.data == b"after\n"
+
+
+def test_several_files_take_turns(tail: Tail) -> None:
+    """A file with a backlog does not starve the others."""
+    tail.append(b"".join(b"a%d\n" % number for number in range(200)), "a_access.log")
+    tail.append(b"b\n", "b_access.log")
+    lines = tail.lines()
+    assert lines.index(b"b") < 60
+    assert len(lines) == 201
+
+
+def test_the_same_file_by_two_names_is_read_once(tail: Tail) -> None:
+    """Hard links and symbolic links."""
+    tail.append(b"one\n")
+    os.link(tail.log, tail.folder / "b_access.log")
+    (tail.folder / "c_access.log").symlink_to(tail.log)
+    assert tail.lines() == [b"one"]
+
+
+def test_what_is_no_log_is_refused_once_with_a_reason(tail: Tail) -> None:
+    """A FIFO would block, a folder cannot be read, a compressed file is no text."""
+    os.mkfifo(tail.folder / "fifo_access.log")
+    (tail.folder / "folder_access.log").mkdir()
+    (tail.folder / "zip_access.log").write_bytes(b"\x1f\x8b\x08 compressed")
+    tail.append(b"one\n")
+    assert tail.lines() == [b"one"]
+    assert tail.events().count("file_refused") == 3
+    assert tail.lines() == []
+    assert tail.events() == []
+
+
+def test_nothing_to_follow_is_said_once_and_tried_again(tail: Tail) -> None:
+    """The folder may come later, with the web server."""
+    assert tail.lines() + tail.lines() == []
+    assert tail.events() == ["no_files"]
+    tail.append(b"one\n")
+    assert tail.lines() == [b"one"]
+    tail.log.unlink()
+    tail.lines(31)
+    tail.lines(31)
+    assert "no_files" in tail.events()
+
+
+def test_an_unreadable_file_is_said_once_and_tried_again(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root reads everything, so the refusal comes from a patched system call."""
+    tail.append(b"one\n")
+    real_open = os.open
+
+    def refuse(path: str, flags: int, *arguments: object) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("services.producer.follow.follower.os.open", refuse)
+    assert tail.lines() + tail.lines() == []
+    assert tail.events() == ["file_unreadable"]
+    monkeypatch.setattr("services.producer.follow.follower.os.open", real_open)
+    assert tail.lines() == [b"one"]
+
+
+def test_a_restart_goes_on_where_it_stopped(tail: Tail) -> None:
+    """Half a line before, the other half after: one line."""
+    tail.append(b"one\ntw")
+    assert tail.lines() == [b"one"]
+    tail.restart()
+    tail.append(b"o\n")
+    assert tail.lines() == [b"two"]
+
+
+def test_a_file_rotated_while_stopped_is_finished_first(tail: Tail) -> None:
+    """It is found by its inode, though no pattern matches it any more."""
+    tail.append(b"one\n")
+    tail.lines()
+    tail.follower.close()
+    tail.append(b"two\n")
+    tail.log.rename(tail.folder / "access.log.1")
+    tail.append(b"three\n")
+    tail.start()
+    assert tail.lines() == [b"two", b"three"]
+
+
+def test_another_file_on_the_same_inode_is_read_from_its_beginning(tail: Tail) -> None:
+    """An inode is used again after a deletion: the first bytes tell. Its generation is its own."""
+    tail.append(b"old content\n")
+    first = tail.chunks()[0]
+    tail.follower.close()
+    tail.log.write_bytes(b"new content, and longer\n")  # truncates: the same inode
+    tail.start()
+    (second,) = tail.chunks()
+    assert (second.start, second.data) == (0, b"new content, and longer\n")
+    assert second.file.generation != first.file.generation
+
+
+def test_a_file_shorter_than_the_checkpoint_is_read_from_its_beginning(tail: Tail) -> None:
+    """Truncated while stopped, with the same first line; a position beyond the end would skip lines silently."""
+    tail.append(b"same\n")
+    tail.append(b"x" * 40 + b"\n")
+    first = tail.chunks()[0]
+    tail.follower.close()
+    os.truncate(tail.log, 5)
+    tail.start()
+    (second,) = tail.chunks()
+    assert (second.start, second.data) == (0, b"same\n")
+    assert second.file.generation != first.file.generation
+
+
+def test_start_at_the_end_skips_whole_lines_only(tail: Tail) -> None:
+    """The line that is being written is not cut; files that come later are read from their beginning."""
+    tail.append(b"old 1\nold 2\nhal")
+    tail.start(at_end=True)
+    assert tail.lines() == []
+    tail.append(b"f\nnew\n")
+    tail.append(b"later\n", "later_access.log")
+    assert sorted(tail.lines()) == [b"half", b"later", b"new"]
+
+
+def test_start_at_the_end_is_remembered_before_the_first_line(tail: Tail) -> None:
+    """A restart before anything was written must not skip what is written meanwhile."""
+    tail.append(b"old\n")
+    tail.start(at_end=True)
+    assert tail.lines() == []
+    tail.restart()
+    tail.append(b"new\n")
+    assert tail.lines() == [b"new"]
