@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +26,15 @@ def _ask(port: int, path: str) -> str:
         answer = connection.getresponse()
         text = answer.read(200).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer ({type(error).__name__})"
+        return f"no answer yet ({error})"
     finally:
         connection.close()
-    return READY if answer.status == http.HTTPStatus.OK else f"not ready: {text or answer.status}"
+    return READY if answer.status == http.HTTPStatus.OK else f"not ready: {_reason(text) or answer.status}"
+
+
+def _reason(text: str) -> str:
+    """What a service gives as the reason, or all that it says where that is of another form."""
+    try:
+        return str(json.loads(text)["because"])
+    except (ValueError, KeyError, TypeError):
+        return text

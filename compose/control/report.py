@@ -66,7 +66,7 @@ def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None
     for group in groups:
         for member, partition in _rows(group, sorted(end_offsets)):
             committed, end = group.committed.get(partition), end_offsets.get(partition)
-            lag = "unknown" if committed is None or end is None else str(max(end - committed, 0))
+            lag = _lag(committed, end)
             table.add_row(
                 group.name, member, str(partition), "-" if committed is None else str(committed), str(end), lag
             )
@@ -75,6 +75,13 @@ def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None
         if not group.members:
             table.add_row(group.name, f"(no members, {group.state.lower()})", "", "", "", "")
     console.print(table)
+
+
+def _lag(committed: int | None, end: int | None) -> str:
+    """Records that the group has before it; not known until it commits, unless there never was a record."""
+    if end == 0:
+        return "0"
+    return "unknown" if committed is None or end is None else str(max(end - committed, 0))
 
 
 def _rows(group: Group, partitions: Sequence[int]) -> Sequence[tuple[str, int]]:
