@@ -13,7 +13,7 @@ from typing import Any
 
 from compose.control import health
 from compose.control.choices import check_logs, demo_wanted
-from compose.control.stack import Output, Replica, Tell
+from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
 from compose.control.state import Mode, StackState, StateFile
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
@@ -286,7 +286,11 @@ class DockerStack:
 
     def append_lines(self, lines: Iterable[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
-        command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", f"cat >> {VERIFY_FILE}")
+        script = (
+            f"size=$(stat -c %s {VERIFY_FILE} 2>/dev/null || echo 0); "
+            f'[ "$size" -le {VERIFY_LIMIT_BYTES} ] || mv {VERIFY_FILE} {VERIFY_FILE}.1; cat >> {VERIFY_FILE}'
+        )
+        command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", script)
         self._must(command, UP_TIMEOUT_S, given=text)
 
 

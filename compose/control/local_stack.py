@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compose.control import health
 from compose.control.choices import check_logs, demo_wanted
-from compose.control.stack import Output, Replica, Tell
+from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, FileTail, last_lines
 from compose.control.topology import Service, read_services
@@ -40,6 +40,7 @@ from compose.local.processes import (
 
 DEFAULT_KAFKA_PORT = 19092
 DEFAULT_DEMO_RATE = "20"
+DEFAULT_DEMO_LOG_LIMIT_BYTES = str(64 * 1024 * 1024)
 KAFKA_START_TIMEOUT_S = 90.0
 TOPICS_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 90.0
@@ -258,7 +259,8 @@ class LocalStack:
             text = (self._root / "compose" / "nginx" / "nginx.conf").read_text()
             text = site.local_configuration(text, self._run / "nginx", log_directory, port)
             (self._run / "nginx" / "nginx.conf").write_text(text)
-            command = site.command(nginx, self._run / "nginx")
+            limit_bytes = self._variables.get("DEMO_LOG_LIMIT_BYTES") or DEFAULT_DEMO_LOG_LIMIT_BYTES
+            command = site.command(nginx, self._run / "nginx", log_directory / "access.log", limit_bytes)
             yield Process(NGINX, NGINX, command, {"SETTINGS_SHA256": _digest(text)}, PRIORITIES[NGINX], STOP_MARGIN_S)
             arguments = ("visit", "--url", f"http://127.0.0.1:{port}")
         else:
@@ -414,7 +416,10 @@ class LocalStack:
         return found
 
     def append_lines(self, lines: Iterable[str]) -> None:
-        with (self._run / VERIFY_FILE).open("a", encoding="utf-8") as file:
+        path = self._run / VERIFY_FILE
+        if path.exists() and path.stat().st_size > VERIFY_LIMIT_BYTES:
+            path.rename(path.with_suffix(".log.1"))
+        with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
 
 

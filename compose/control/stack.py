@@ -12,6 +12,9 @@ from compose.control.topology import Service
 Tell = Callable[[str], None]
 """Called with one line of progress."""
 
+VERIFY_LIMIT_BYTES = 64 * 1024 * 1024
+"""Size above which the file of `append_lines` is renamed and begun anew; the producer finishes the old one."""
+
 
 @dataclass(frozen=True)
 class Replica:

@@ -44,7 +44,7 @@ def wait_for(measure: Callable[[], int], goal: int, what: str, tell: Tell) -> in
             return best
         if now - told_at > TELL_INTERVAL_S:
             told_at = now
-            tell(f"  {what}: {max(best, 0)} of {goal}")
+            tell(f"  waiting: {what}" + (f", {max(best, 0)} of {goal}" if goal > 1 else ""))
         time.sleep(POLL_INTERVAL_S)
 
 

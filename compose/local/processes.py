@@ -114,6 +114,8 @@ def _program(process: Process, logs: Path, root: Path) -> Sequence[str]:
         "startretries = 5",
         "stopsignal = TERM",
         f"stopwaitsecs = {process.stop_wait_s}",
+        "stopasgroup = true",
+        "killasgroup = true",
         "redirect_stderr = true",
         f"stdout_logfile = {_escape(str(logs / f'{process.name}.log'))}",
         f"stdout_logfile_maxbytes = {LOG_FILE_BYTES}",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from compose.errors import OperatorError
 
+WRAPPER = Path(__file__).parent / "nginx.sh"
+
 # sbin is not on everyone's PATH.
 SEARCHED = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/usr/bin", "/opt/homebrew/bin")
 
@@ -37,6 +39,7 @@ def local_configuration(text: str, directory: Path, log_directory: Path, port: i
     return text
 
 
-def command(nginx: str, directory: Path) -> tuple[str, ...]:
-    """The command line of the instance whose files are in `directory`."""
-    return (nginx, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr")
+def command(nginx: str, directory: Path, log_file: Path, limit_bytes: str) -> tuple[str, ...]:
+    """The command line of the instance whose files are in `directory`; its log is rotated above the limit."""
+    instance = (nginx, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "stderr")
+    return ("/bin/sh", str(WRAPPER), str(log_file), limit_bytes, *instance)
