@@ -109,11 +109,11 @@ class Stack:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
-    def compose(self, *arguments: str, sent: str | None = None) -> str:
+    def compose(self, *arguments: str, sent: str | None = None, variables: Mapping[str, str] | None = None) -> str:
         """Run `docker compose` on this project and return what it printed. Fails with its words."""
         # No .env of the working tree: what it says is meant for the developer's own stack.
         base = ["docker", "compose", "--project-name", self.project, "--env-file", os.devnull]
-        return run([*base, *arguments], self._environment, sent)
+        return run([*base, *arguments], {**self._environment, **(variables or {})}, sent)
 
     def containers(self, service: str | None = None) -> list[Container]:
         """All containers of the project, stopped ones too."""

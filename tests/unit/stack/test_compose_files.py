@@ -61,6 +61,7 @@ def test_consumers_scale(name: str) -> None:
     """Neither a fixed name nor a port of the host stands in the way of --scale."""
     assert "ports" not in SERVICES[name]
     assert "replicas" in SERVICES[name]["deploy"]
+    assert all(mount.endswith(":ro") or name == "archiver" for mount in SERVICES[name].get("volumes", []))
 
 
 @every_service
