@@ -1,0 +1,74 @@
+"""A real broker for the session, and topics of its own for each test.
+
+KAFKA_BOOTSTRAP_SERVERS names a broker to use instead; tests that stop the broker are skipped then.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from compose.local.broker import Broker
+
+PARTITION_COUNT = 8
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names that no other test uses. Both topics exist."""
+
+    records: str
+    dead_letters: str
+    partition_count: int = PARTITION_COUNT
+
+
+@pytest.fixture(scope="session")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker | None]:
+    """The broker that this session started; None when an outside one is used."""
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield None
+        return
+    started = Broker.prepare(tmp_path_factory.mktemp("kafka"))
+    started.start()
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(own_broker: Broker | None) -> str:
+    """Bootstrap address."""
+    return own_broker.bootstrap_servers if own_broker else os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+
+
+@pytest.fixture
+def breakable_broker(own_broker: Broker | None) -> Iterator[Broker]:
+    """The broker, for tests that stop it; it runs again afterwards."""
+    if own_broker is None:
+        pytest.skip("the broker of KAFKA_BOOTSTRAP_SERVERS is not this session's to stop")
+    yield own_broker
+    own_broker.resume()
+    own_broker.start()
+    own_broker.wait_until_ready()
+
+
+@pytest.fixture
+def topics(broker: str, request: pytest.FixtureRequest) -> Iterator[Topics]:
+    """Topics of this test, removed after it. `@pytest.mark.parametrize("topics", [2], indirect=True)`: 2 partitions."""
+    run = uuid.uuid4().hex[:8]
+    made = Topics(f"records-{run}", f"dead-letters-{run}", getattr(request, "param", PARTITION_COUNT))
+    admin = AdminClient({"bootstrap.servers": broker})
+    names = [made.records, made.dead_letters]
+    for future in admin.create_topics([NewTopic(name, made.partition_count, 1) for name in names]).values():
+        future.result(DEADLINE_S)
+    yield made
+    for future in admin.delete_topics(names).values():
+        future.result(DEADLINE_S)
