@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
+import xmlrpc.client
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -15,7 +18,7 @@ from compose.control import develop, report, verbs
 from compose.control.choices import known_variables, with_log_files
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
-from compose.control.state import Mode, StackState, StateFile
+from compose.control.state import Mode, StackState, StateFile, exclusive
 from compose.control.topology import variable_names
 from compose.errors import OperatorError
 from shared.errors import PipelineError
@@ -92,28 +95,40 @@ def _count(name: str, default: int) -> int:
     return int(text)
 
 
+def _run(verb: str, words: Sequence[str]) -> int:
+    if verb == "help":
+        report.say(GUIDE)
+        return 0
+    if verb in develop.VERBS:
+        return develop.VERBS[verb](ROOT)
+    alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")
+    with alone:
+        return verbs.STACK_VERBS[verb](open_stack(ROOT, verb), options(), words)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
     parsed = make_parser().parse_args(arguments)
     # Its remarks on coordinators that move are no news to an operator; errors come back as exceptions.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        if parsed.verb == "help":
-            report.say(GUIDE)
-            return 0
-        if parsed.verb in develop.VERBS:
-            return develop.VERBS[parsed.verb](ROOT)
-        return verbs.STACK_VERBS[parsed.verb](open_stack(ROOT, parsed.verb), options(), parsed.words)
+        return _run(parsed.verb, parsed.words)
     except OperatorError as error:
         report.failure(error)
     except PipelineError as error:
         report.failure(OperatorError(str(error), "Look with: make status"))
+    except xmlrpc.client.Error as error:
+        report.failure(OperatorError(f"The process manager refused: {error}", "make down, then: make up"))
+    except subprocess.TimeoutExpired as error:
+        report.failure(OperatorError(f"No end after {error.timeout:g} s: {error.cmd[0]}", "Try again: make up"))
     except KeyboardInterrupt:
         report.say("\nInterrupted. What was started goes on; see: make status")
         return INTERRUPTED
     except BrokenPipeError:  # `make logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder of another user: the message names file and reason
+        report.failure(OperatorError(f"The system refused: {error}", "Mend that, then run the same command again."))
     return 1
 
 

@@ -26,7 +26,7 @@ def _ask(port: int, path: str) -> str:
         answer = connection.getresponse()
         text = answer.read(200).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer yet ({error})"
+        return f"no answer yet ({getattr(error, 'strerror', None) or error})"
     finally:
         connection.close()
     return READY if answer.status == http.HTTPStatus.OK else f"not ready: {_reason(text) or answer.status}"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from compose.control import health
+from compose.control import health, report
 from compose.control.choices import check_logs, demo_wanted
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
@@ -183,11 +183,9 @@ class LocalStack:
         ports = self._state.ports
         if not was_alive:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
-        return Broker.prepare(
-            self._run / "kafka",
-            Ports(ports[KAFKA], ports["kafka-controller"]),
-            progress=lambda done, total, name: tell(f"  {done}/{total} {name}"),
-        )
+        broker_ports = Ports(ports[KAFKA], ports["kafka-controller"])
+        with report.counting_progress("Kafka's jars") as progress:
+            return Broker.prepare(self._run / "kafka", broker_ports, progress=progress)
 
     def _mounts(self) -> Mapping[str, str]:
         """Every container folder that is mounted somewhere, and its source."""

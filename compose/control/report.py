@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from compose.control.counting import Finding
@@ -17,6 +19,7 @@ from compose.errors import OperatorError
 from shared.kafka.groups import Group
 
 PLAIN_WIDTH = 140
+PROGRESS_STEP = 10
 
 console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,6 +52,21 @@ def _table(title: str, *columns: str) -> Table:
         right = column in ("port", "lag", "received", "doubled", "missing", "committed", "end", "partition")
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
+
+
+@contextmanager
+def counting_progress(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Yields a function to call with (done, in all, name of the last): a bar on a terminal, some lines elsewhere."""
+    if not console.is_terminal:
+        yield lambda done, total, _name: say(f"  {what}: {done} of {total}") if _worth_a_line(done, total) else None
+        return
+    with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[name]}")) as progress:
+        task = progress.add_task(what, total=None, name="")
+        yield lambda done, total, name: progress.update(task, completed=done, total=total, name=name)
+
+
+def _worth_a_line(done: int, total: int) -> bool:
+    return done % PROGRESS_STEP == 0 or done == total
 
 
 def show_replicas(replicas: Sequence[Replica]) -> None:

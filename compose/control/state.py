@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -54,6 +57,20 @@ class StateFile:
     def forget(self) -> None:
         """No stack runs any more."""
         self._file.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(run_directory: Path) -> Iterator[None]:
+    """Hold the stack for one verb that changes it. Raises OperatorError while another one does."""
+    run_directory.mkdir(parents=True, exist_ok=True)
+    with (run_directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OperatorError(
+                "Another make verb is changing the stack.", "Wait until it has ended, then try again."
+            ) from error
+        yield
 
 
 def new_socket_file() -> Path:

@@ -148,6 +148,9 @@ def _confirmed(question: str) -> bool:
     return input(f"{question} Type yes: ").strip().lower() == "yes"
 
 
+# They only look; the others hold the stack while they work.
+LOOKING_VERBS = frozenset({"status", "logs", "verify"})
+
 STACK_VERBS: Mapping[str, Verb] = {
     "up": up,
     "down": down,
