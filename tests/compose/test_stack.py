@@ -8,11 +8,17 @@ from __future__ import annotations
 import re
 import time
 import urllib.request
+from pathlib import Path
 
 from tests.compose.stack import Stack, run, wait_until
 
 OURS = {"producer", "consumer", "archiver", "visitor"}
 GRACE_S = 30.0
+HANDLER = """\
+async def handle(records):
+    for record in records:
+        print("mine", record.path, flush=True)
+"""
 
 
 def test_four_consumers_share_the_partitions_two_each(stack: Stack) -> None:
@@ -40,6 +46,32 @@ def test_records_of_the_demo_site_arrive(stack: Stack) -> None:
         return '"from=host"' in stack.logs("--no-log-prefix", "consumer")
 
     wait_until("the request in a consumer's output", arrived)
+
+
+def test_a_function_from_a_mounted_folder_gets_the_records(stack: Stack, tmp_path: Path) -> None:
+    """A third group beside the two default ones, first with the example and then with the user's own code."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "my_module.py").write_text(HANDLER)
+    stack.compose("up", "--detach", "--no-build", "--no-deps", "example-handler")
+    wait_until(
+        "a failed request in the example's output",
+        lambda: " 503 GET /api/busy" in stack.logs("--no-log-prefix", "example-handler"),
+    )
+    own = {"HANDLER": "my_module:handle", "HANDLER_DIR": str(tmp_path)}
+    stack.compose("up", "--detach", "--no-build", "--no-deps", "example-handler", variables=own)
+    stack.write_lines("handled", 50)
+    wait_until(
+        "each marked line in the output of the user's function",
+        lambda: (
+            {
+                line.removeprefix("mine /handled/")
+                for line in stack.logs("--no-log-prefix", "example-handler").splitlines()
+                if line.startswith("mine /handled/")
+            }
+            == {str(number) for number in range(50)}
+        ),
+    )
+    stack.compose("rm", "--stop", "--force", "example-handler")
 
 
 def test_topics_ended_well_before_the_rest_began(stack: Stack) -> None:
