@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compose.control import health, report
-from compose.control.choices import check_logs, demo_wanted
+from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, FileTail, last_lines
@@ -50,7 +50,6 @@ TELL_INTERVAL_S = 5.0
 FOLLOW_INTERVAL_S = 0.1
 NEEDED_DISK_BYTES = 1 << 30
 TOPICS = "topics"
-LOG_FOLDER = "/var/log/nginx"
 VERIFY_FILE = "var/log/verify/verify_access.log"
 
 
