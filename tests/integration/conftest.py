@@ -50,8 +50,9 @@ def broker(own_broker: Broker | None) -> str:
 
 
 @pytest.fixture
-def breakable_broker(own_broker: Broker | None) -> Iterator[Broker]:
-    """The broker, for tests that stop it; it runs again afterwards."""
+def breakable_broker(own_broker: Broker | None, topics: Topics) -> Iterator[Broker]:
+    """The broker, for tests that stop it; it runs again before the topics are removed."""
+    assert topics
     if own_broker is None:
         pytest.skip("the broker of KAFKA_BOOTSTRAP_SERVERS is not this session's to stop")
     yield own_broker
@@ -65,7 +66,7 @@ def topics(broker: str, request: pytest.FixtureRequest) -> Iterator[Topics]:
     """Topics of this test, removed after it. `@pytest.mark.parametrize("topics", [2], indirect=True)`: 2 partitions."""
     run = uuid.uuid4().hex[:8]
     made = Topics(f"records-{run}", f"dead-letters-{run}", getattr(request, "param", PARTITION_COUNT))
-    admin = AdminClient({"bootstrap.servers": broker})
+    admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
     names = [made.records, made.dead_letters]
     for future in admin.create_topics([NewTopic(name, made.partition_count, 1) for name in names]).values():
         future.result(DEADLINE_S)

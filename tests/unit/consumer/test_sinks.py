@@ -1,0 +1,227 @@
+"""What every sink in the table has in common, and what each promises besides."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks import SINKS
+from services.consumer.sinks.archive import ArchiveSink
+from services.consumer.sinks.base import Sink
+from services.consumer.sinks.handler import HandlerSink
+from services.consumer.sinks.stdout import StdoutSink, render
+from services.consumer.sinks.text import one_line, printable
+from shared.errors import FatalError, SinkUnavailable
+from shared.schemas import AccessRecord
+from tests.unit.consumer.records import TOPIC, batch, value
+
+Numbers = Callable[[], list[int]]
+handled: list[AccessRecord] = []
+
+
+async def remember(records: Sequence[AccessRecord]) -> None:
+    handled.extend(records)
+
+
+@pytest.fixture(params=SINKS)
+def sink(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> tuple[Sink, Numbers]:
+    """A sink as the service makes it, and the numbers of the records that came out of it."""
+    monkeypatch.setenv("SERVICE_NAME", "test")
+    monkeypatch.setenv("SINK", request.param)
+    monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path))
+    if request.param == "handler":
+        monkeypatch.setenv("HANDLER", f"{__name__}:remember")
+    handled.clear()
+    printed = bytearray()
+
+    def numbers() -> list[int]:
+        printed.extend(capsysbinary.readouterr().out)
+        lines = bytes(printed).splitlines()
+        lines += [line for file in sorted(tmp_path.rglob("*.ndjson")) for line in file.read_bytes().splitlines()]
+        found = [json.loads(line) for line in lines]
+        return [one.get("record", one)["source"]["offset"] for one in found] + [one.source.offset for one in handled]
+
+    return SINKS[request.param](ConsumerSettings()), numbers
+
+
+def test_the_setting_knows_every_sink_of_the_table() -> None:
+    assert set(get_args(ConsumerSettings.model_fields["sink"].annotation)) == set(SINKS)
+
+
+async def test_what_is_flushed_is_out_and_in_order(sink: tuple[Sink, Numbers]) -> None:
+    """For every sink: after `flush` all that was taken is where it belongs, once."""
+    it, numbers = sink
+    await it.open()
+    await it.write(batch(0, 5))
+    await it.write(batch(5, 5))
+    await it.flush()
+    assert numbers() == [*range(10)]
+    await it.flush()
+    await it.close()
+    assert numbers() == [*range(10)]
+
+
+async def test_partitions_are_independent(sink: tuple[Sink, Numbers]) -> None:
+    """For every sink: equal offsets of two partitions do not meet."""
+    it, numbers = sink
+    await it.open()
+    await it.write(batch(0, 5, partition=1))
+    await it.write(batch(0, 5, partition=2))
+    await it.flush()
+    assert sorted(numbers()) == sorted([*range(5)] * 2)
+
+
+async def test_a_forgotten_partition_can_come_back(sink: tuple[Sink, Numbers]) -> None:
+    """For every sink: after `forget` the same offsets are taken again, and others are unharmed."""
+    it, numbers = sink
+    await it.open()
+    await it.write(batch(0, 5, partition=1))
+    await it.write(batch(100, 5, partition=2))
+    it.forget([1, 7])
+    await it.write(batch(0, 5, partition=1))
+    await it.flush()
+    assert set(numbers()) == {*range(5), *range(100, 105)}
+
+
+def test_a_printed_line_is_one_object_with_the_exact_value() -> None:
+    line = render(batch(42, 1))
+    assert line == b'{"event":"record","topic":"nginx_logs","partition":3,"offset":42,"record":' + value(42) + b"}\n"
+
+
+def test_a_value_of_our_own_is_printed_as_it_is() -> None:
+    assert printable(value(1)) == one_line(value(1)) == value(1)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "safe"),
+    [
+        (b'{\r\n "a": 1\n}', b'{   "a": 1 }'),
+        (b'{"a":"\x7f"}', rb'{"a":"\u007f"}'),
+        ('{"a":"\x9b31m\u202e"}'.encode(), rb'{"a":"\u009b31m\u202e"}'),
+        ('{"a":"ü"}'.encode(), '{"a":"ü"}'.encode()),
+    ],
+)
+def test_foreign_values_become_one_line_that_steers_nothing(foreign: bytes, safe: bytes) -> None:
+    assert printable(foreign) == safe
+    assert json.loads(safe) == json.loads(foreign)
+    assert json.loads(one_line(foreign)) == json.loads(foreign)
+
+
+async def test_stdout_that_cannot_be_written_is_fatal() -> None:
+    """A repetition could double half a batch for a reader that is still there."""
+
+    class Full(io.BytesIO):
+        def write(self, _text: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(FatalError, match="No space left"):
+        await StdoutSink(Full).write(batch(0, 1))
+
+
+async def test_a_handler_that_raises_is_an_unavailable_sink() -> None:
+    async def fail(_records: Sequence[AccessRecord]) -> None:
+        raise KeyError("table")
+
+    with pytest.raises(SinkUnavailable, match="KeyError: 'table'"):
+        await HandlerSink(fail).write(batch(0, 1))
+
+
+def files(directory: Path, partition: int = 3) -> list[str]:
+    return sorted(path.name for path in (directory / TOPIC / f"partition={partition}").iterdir())
+
+
+async def archive(directory: Path, buffer_bytes: int = 1_000_000) -> ArchiveSink:
+    sink = ArchiveSink(directory, buffer_bytes)
+    await sink.open()
+    return sink
+
+
+async def test_an_archive_file_is_named_by_its_offsets(tmp_path: Path) -> None:
+    sink = await archive(tmp_path)
+    await sink.write(batch(42, 10))
+    assert not files(tmp_path)
+    await sink.flush()
+    assert files(tmp_path) == ["00000000000000000042-00000000000000000051.ndjson"]
+
+
+async def test_what_is_archived_is_passed_over(tmp_path: Path) -> None:
+    """A process that died between writing and committing reads the offsets again."""
+    first = await archive(tmp_path)
+    await first.write(batch(0, 10))
+    await first.flush()
+    second = await archive(tmp_path)
+    await second.write(batch(0, 6))
+    await second.write(batch(6, 8))
+    await second.flush()
+    assert [name[:41] for name in files(tmp_path)] == [
+        "00000000000000000000-00000000000000000009",
+        "00000000000000000010-00000000000000000013",
+    ]
+
+
+async def test_two_owners_of_one_partition_do_not_archive_an_offset_twice(tmp_path: Path) -> None:
+    """One was stopped for longer than its session and does not know it yet."""
+    zombie, heir = await archive(tmp_path), await archive(tmp_path)
+    await zombie.write(batch(0, 10))
+    await heir.write(batch(0, 15))
+    await zombie.flush()
+    await heir.flush()
+    assert [name[:41] for name in files(tmp_path)] == [
+        "00000000000000000000-00000000000000000009",
+        "00000000000000000010-00000000000000000014",
+    ]
+
+
+async def test_a_full_buffer_is_written_early(tmp_path: Path) -> None:
+    sink = await archive(tmp_path, buffer_bytes=1)
+    await sink.write(batch(0, 5))
+    await sink.write(batch(5, 5))
+    assert len(files(tmp_path)) == 1
+
+
+async def test_a_half_written_file_of_a_dead_process_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / TOPIC / "partition=3"
+    folder.mkdir(parents=True)
+    (folder / ".00000000000000000000-00000000000000000009.ndjson.17.tmp").write_bytes(b"{")
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 10))
+    assert files(tmp_path) == []
+
+
+async def test_a_full_disk_keeps_the_batch_for_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 10))
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        with pytest.raises(SinkUnavailable, match="No space left"):
+            await sink.flush()
+    assert files(tmp_path) == []
+    await sink.flush()
+    assert files(tmp_path) == ["00000000000000000000-00000000000000000009.ndjson"]
+
+
+async def test_an_archive_of_a_topic_that_was_made_anew_is_refused(tmp_path: Path) -> None:
+    """Passing over its offsets would lose the new topic's records."""
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 100))
+    await sink.flush()
+    with pytest.raises(FatalError, match="made anew"):
+        await (await archive(tmp_path)).write(batch(0, 5, end_offset=5))
