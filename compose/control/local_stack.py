@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compose.control import health, report
-from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted
+from compose.control.choices import check_logs, demo_wanted
+from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, FileTail, last_lines
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
-from compose.local import site
 from compose.local.broker import Broker, Ports, answers
 from compose.local.manager import Manager, ProcessState, listener_on, orphans, stop_orphans
 from compose.local.ports import free_port, port_is_free
-from compose.local.processes import (
-    KAFKA,
-    KAFKA_STOP_WAIT_S,
-    NGINX,
-    PRIORITIES,
-    STOP_MARGIN_S,
-    VISITOR,
-    Process,
-    local_environment,
-    process_names,
-    service_priority,
-    stop_wait_s,
-    supervisor_configuration,
-)
+from compose.local.processes import KAFKA, NGINX, VISITOR, supervisor_configuration
 
 DEFAULT_KAFKA_PORT = 19092
-DEFAULT_DEMO_RATE = "20"
-DEFAULT_DEMO_LOG_LIMIT_BYTES = str(64 * 1024 * 1024)
 KAFKA_START_TIMEOUT_S = 90.0
 TOPICS_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 90.0
@@ -49,7 +32,6 @@ POLL_INTERVAL_S = 0.2
 TELL_INTERVAL_S = 5.0
 FOLLOW_INTERVAL_S = 0.1
 NEEDED_DISK_BYTES = 1 << 30
-TOPICS = "topics"
 VERIFY_FILE = "var/log/verify/verify_access.log"
 
 
@@ -122,11 +104,16 @@ class LocalStack:
             raise OperatorError(f"KAFKA_HOST_PORT={text} is no port.", "Try: make up KAFKA_HOST_PORT=19192")
         return int(text)
 
-    def _count(self, service: Service) -> int:
-        """Replicas wanted: what was scaled, else what the file says; services of a profile run only when scaled."""
-        if service.name == TOPICS:
-            return 0
-        return self._state.scale.get(service.name, 0 if service.profiles else service.replicas)
+    def _plan(self) -> LocalPlan:
+        return LocalPlan(
+            self._root,
+            self._run,
+            self._services,
+            self._variables,
+            self._state.scale,
+            self._state.ports,
+            self.bootstrap_servers,
+        )
 
     # Up
 
@@ -161,7 +148,7 @@ class LocalStack:
             )
 
     def _followed_patterns(self) -> Sequence[str]:
-        patterns = self._environment(self._services["producer"], 0)["LOG_FILES"].split(",")
+        patterns = self._plan().environment(self._services["producer"], 0)["LOG_FILES"].split(",")
         return [pattern for pattern in patterns if not pattern.startswith(str(self._run))]
 
     def _clear_away(self, tell: Tell) -> None:
@@ -175,7 +162,7 @@ class LocalStack:
 
     def _prepare(self, was_alive: bool, tell: Tell) -> Broker:
         """Folders, ports and the broker's files; the state is saved with them."""
-        for folder in ("logs", "nginx/tmp", *(target.lstrip("/") for target in self._mounts())):
+        for folder in ("logs", "nginx/tmp", *(target.lstrip("/") for target in self._plan().mounts())):
             (self._run / folder).mkdir(parents=True, exist_ok=True)
         self._claim_ports(was_alive)
         self._state_file.save(self._state)
@@ -186,10 +173,6 @@ class LocalStack:
         with report.counting_progress("Kafka's jars") as progress:
             return Broker.prepare(self._run / "kafka", broker_ports, progress=progress)
 
-    def _mounts(self) -> Mapping[str, str]:
-        """Every container folder that is mounted somewhere, and its source."""
-        return {target: source for service in self._services.values() for target, source in service.mounts.items()}
-
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""
         kafka_port = self._kafka_port()
@@ -199,77 +182,17 @@ class LocalStack:
                 f"Stop it, or choose another: make up KAFKA_HOST_PORT={free_port()}",
             )
         ports = {KAFKA: kafka_port}
-        names = [name for each in self._services.values() for name in process_names(each, self._count(each))]
+        names = self._plan().replica_names()
         for name in ("kafka-controller", *names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
         self._state = self._state.model_copy(update={"ports": ports, "running": True})
 
-    def _folders(self) -> dict[str, Path]:
-        """Container folder to local folder: volumes lie under .run/, folders of the host are themselves."""
-        return {
-            target: Path(source) if "/" in source else self._run / target.lstrip("/")
-            for target, source in self._mounts().items()
-        }
-
-    def _environment(self, service: Service, port: int) -> dict[str, str]:
-        return local_environment(service, self._folders(), self.bootstrap_servers, port)
-
     def _write_configuration(self, broker: Broker) -> None:
-        processes = [self._broker_process(broker), *self._service_processes()]
-        if demo_wanted(self._variables):
-            processes += self._demo_processes()
+        processes = self._plan().processes(broker)
         text = supervisor_configuration(self._run, self._root, Path(self._state.socket), processes)
         self._manager().configuration_file.write_text(text)
-
-    def _broker_process(self, broker: Broker) -> Process:
-        # The digest makes a change of the settings file a change of the program, which is then restarted.
-        environment = {"SETTINGS_SHA256": _digest(broker.settings_file.read_text())}
-        return Process(KAFKA, KAFKA, broker.command, environment, PRIORITIES[KAFKA], KAFKA_STOP_WAIT_S)
-
-    def _service_processes(self) -> Iterator[Process]:
-        for service in self._services.values():
-            for name in process_names(service, self._count(service)):
-                yield self._process(
-                    name, service.name, self._python(service.command), service, service_priority(service)
-                )
-
-    def _process(
-        self, name: str, service_name: str, command: tuple[str, ...], definition: Service, priority: int
-    ) -> Process:
-        environment = self._environment(definition, self._state.ports[name])
-        return Process(name, service_name, command, environment, priority, stop_wait_s(environment))
-
-    @staticmethod
-    def _python(command: Sequence[str]) -> tuple[str, ...]:
-        """A container's `python` is the interpreter that runs this."""
-        return (sys.executable, *command[1:])
-
-    def _demo_processes(self) -> Iterator[Process]:
-        """The system's nginx with a visitor, or the visitor's lines written straight to the log."""
-        log_directory = self._folders()[LOG_FOLDER]
-        rate = self._variables.get("DEMO_RATE") or DEFAULT_DEMO_RATE
-        nginx = site.find_nginx()
-        if nginx:
-            port = self._state.ports[NGINX]
-            text = (self._root / "compose" / "nginx" / "nginx.conf").read_text()
-            text = site.local_configuration(text, self._run / "nginx", log_directory, port)
-            (self._run / "nginx" / "nginx.conf").write_text(text)
-            limit_bytes = self._variables.get("DEMO_LOG_LIMIT_BYTES") or DEFAULT_DEMO_LOG_LIMIT_BYTES
-            command = site.command(nginx, self._run / "nginx", log_directory / "access.log", limit_bytes)
-            yield Process(NGINX, NGINX, command, {"SETTINGS_SHA256": _digest(text)}, PRIORITIES[NGINX], STOP_MARGIN_S)
-            arguments = ("visit", "--url", f"http://127.0.0.1:{port}")
-        else:
-            arguments = ("write", "--file", str(log_directory / "access.log"))
-        environment = {
-            **{name: self._variables[name] for name in ("LOG_LEVEL",) if name in self._variables},
-            "SERVICE_NAME": VISITOR,
-            "HTTP_PORT": str(self._state.ports[VISITOR + "-1"]),
-        }
-        command = (sys.executable, "-m", "services.demo", *arguments, "--rate", rate)
-        wait_s = stop_wait_s(environment)
-        yield Process(VISITOR + "-1", VISITOR, command, environment, PRIORITIES[VISITOR], wait_s)
 
     def _start_broker(self, tell: Tell) -> None:
         """Start Kafka and make the topics; what speaks to them comes after."""
@@ -295,8 +218,8 @@ class LocalStack:
         with log_file.open("wb") as log:
             try:
                 result = subprocess.run(
-                    self._python(service.command),
-                    env={**inherited, **self._environment(service, 0)},
+                    LocalPlan.python(service.command),
+                    env={**inherited, **self._plan().environment(service, 0)},
                     cwd=self._root,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -406,7 +329,7 @@ class LocalStack:
         return FilesOutput(lambda: {path.stem: path for path in logs.glob(f"{service}-*.log")})
 
     def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
-        folder = Path(self._environment(self._services[service], 0)["ARCHIVE_DIR"]) / topic
+        folder = Path(self._plan().environment(self._services[service], 0)["ARCHIVE_DIR"]) / topic
         found: list[str] = []
         for path in sorted(folder.glob("partition=*/*.ndjson")):
             found += [line for line in FileTail(path, from_end=False).read() if needle in line]
@@ -423,7 +346,3 @@ class LocalStack:
 def _belongs(process: str, service: str) -> bool:
     """Whether a process is the service of that name, or a replica of it, or that very replica."""
     return process == service or process.rpartition("-")[0] == service
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -150,5 +150,9 @@ def write_lock(lock_file: Path = LOCK_FILE) -> int:
         direct, transitive = context.resolver.resolve(inputs)
         runtime = [*direct, *(each for each in transitive if each.scope in ("compile", "runtime"))]
         lock = LockFile.from_resolved_dependencies(runtime, environment_name=wanted["name"])
-        lock.save(lock_file)
-    return len(lock.dependencies)
+        draft = Path(staging) / lock_file.name
+        lock.save(draft)
+        # It bears the time of its making: a lock that names the same jars stays as it is.
+        if not lock_file.exists() or read_lock(draft) != read_lock(lock_file):
+            lock_file.write_bytes(draft.read_bytes())
+        return len(read_lock(lock_file))
