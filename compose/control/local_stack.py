@@ -158,13 +158,15 @@ class LocalStack:
             tell(f"Stopping {len(left)} processes that an earlier run left behind.")
             stop_orphans(left)
         remove_socket_folder(self._state.socket)
-        self._state = self._state.model_copy(update={"socket": str(new_socket_file())})
+        self._state = self._state.model_copy(update={"socket": ""})
 
     def _prepare(self, was_alive: bool, tell: Tell) -> Broker:
         """Folders, ports and the broker's files; the state is saved with them."""
         for folder in ("logs", "nginx/tmp", *(target.lstrip("/") for target in self._plan().mounts())):
             (self._run / folder).mkdir(parents=True, exist_ok=True)
         self._claim_ports(was_alive)
+        if not self._state.socket:
+            self._state = self._state.model_copy(update={"socket": str(new_socket_file())})
         self._state_file.save(self._state)
         ports = self._state.ports
         if not was_alive:
