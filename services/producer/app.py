@@ -43,7 +43,7 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         settings.log_files,
         known=known or (),
         start_at_end=settings.start_at == "end" and known is None,
-        limits=ReadLimits(max_line_bytes=settings.max_line_bytes),
+        limits=ReadLimits.for_lines(settings.max_line_bytes),
         retire_after_s=settings.retire_after_s,
     )
     outbox = Outbox(

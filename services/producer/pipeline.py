@@ -50,6 +50,7 @@ class Pipeline:
         self._follower = follower
         self._parser = parser
         self._outbox = outbox
+        outbox.on_change = self.wake_up
         self._progress = progress
         self._store = store
         self._connect = connect
@@ -57,87 +58,102 @@ class Pipeline:
         self._metrics = metrics
         self._health = health
         self._log = get_logger()
-        self._wake_up = asyncio.Event()
-        self._scan_at = 0.0
+        self._wake_up = asyncio.Event()  # a file has something to read, a batch failed, or a shutdown was requested
+        self._scan_wanted = asyncio.Event()
+        self._deadline = asyncio.timeout(None)
+        self._failures = 0
         self._saved_changes = -1
         self._checkpoint_failing = False
 
     async def run(self, shutdown: Shutdown) -> None:
         """Raises FatalError when going on makes no sense; whatever was confirmed is in the checkpoint then too."""
-        with ChangeNotifier(self._on_file_changed, self._on_folder_changed) as notifier:
+        with ChangeNotifier(self._on_file_changed, self._scan_wanted.set) as notifier:
             self._scan(notifier)
             await self._save_checkpoint()
-            checkpointing = asyncio.create_task(self._checkpoint_forever())
-            stopping = asyncio.create_task(self._wake_on_shutdown(shutdown))
+            tasks = [
+                asyncio.create_task(self._deliver_until_shutdown(shutdown)),
+                asyncio.create_task(self._scan_forever(notifier)),
+                asyncio.create_task(self._checkpoint_forever()),
+            ]
+            waking = asyncio.create_task(self._wake_on_shutdown(shutdown))
             try:
-                await self._deliver_until_shutdown(notifier, shutdown)
+                ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (checkpointing, stopping):
+                for task in (*tasks, waking):
                     task.cancel()
-                await asyncio.wait((checkpointing, stopping))
+                await asyncio.wait((*tasks, waking))
                 await self._save_checkpoint()
                 self._follower.close()
+            for task in ended:
+                task.result()
 
-    async def _deliver_until_shutdown(self, notifier: ChangeNotifier, shutdown: Shutdown) -> None:
-        """One incarnation of the Kafka client after the other."""
-        failures = 0
-        while not shutdown.requested:
-            try:
-                publisher = await self._connect()
-            except RetryableError as error:
-                failures += 1
-                self._on_broker_lost(error, first=failures == 1)
-                await shutdown.wait_at_most(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**failures))
-                continue
-            self._metrics.incarnations.inc()
-            try:
-                await self._outbox.use(publisher)
-                self._on_broker_found()
-                failures = 0
-                await self._pump(notifier, shutdown)
-                await self._drain()
-            except RetryableError as error:
-                failures += 1
-                self._on_broker_lost(error, first=failures == 1)
-                await publisher.abandon()
-                await shutdown.wait_at_most(min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**failures))
-            except BaseException:
-                await publisher.abandon()
-                raise
-            else:
-                await publisher.close()
+    async def _deliver_until_shutdown(self, shutdown: Shutdown) -> None:
+        """One incarnation of the Kafka client after the other. A shutdown sets a deadline for what is in flight."""
+        try:
+            async with asyncio.timeout(None) as self._deadline:
+                while not (shutdown.requested and self._outbox.in_flight_chunks == 0):
+                    await self._run_incarnation(shutdown)
+        except TimeoutError:
+            self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
         self._log_what_is_left()
 
-    async def _pump(self, notifier: ChangeNotifier, shutdown: Shutdown) -> None:
+    async def _run_incarnation(self, shutdown: Shutdown) -> None:
+        """Connect, deliver until a failure or a shutdown, disconnect; after a failure, back off."""
+        publisher = None
+        try:
+            publisher = await self._connect()
+            self._metrics.incarnations.inc()
+            await self._outbox.use(publisher)
+            self._on_broker_found()
+            await self._pump(shutdown)
+            await self._outbox.drain()
+            await publisher.close()
+        except RetryableError as error:
+            self._on_broker_lost(error)
+            if publisher is not None:
+                await publisher.abandon()
+            await self._back_off(shutdown)
+        except BaseException:
+            if publisher is not None:
+                await publisher.abandon()
+            raise
+
+    async def _back_off(self, shutdown: Shutdown) -> None:
+        delay_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**self._failures)
+        if shutdown.requested:
+            await asyncio.sleep(delay_s)  # another try for what is in flight, until the deadline
+        else:
+            await shutdown.wait_at_most(delay_s)
+
+    async def _pump(self, shutdown: Shutdown) -> None:
         """The loop that lines flow through. Raises the failure of the incarnation."""
         while not shutdown.requested:
             self._health.progressed()
             self._outbox.check()
-            now = time.monotonic()
-            if now >= self._scan_at:
-                self._scan(notifier)
             self._wake_up.clear()
-            chunk = self._follower.next_chunk(now)
+            chunk = self._follower.next_chunk(time.monotonic()) if self._outbox.has_room else None
             if chunk is None:
-                await self._sleep(self._scan_at - now)
+                await self._sleep(self._limits.scan_interval_s)
                 continue
             self._metrics.read_bytes.inc(chunk.end - chunk.start)
             await self._outbox.submit(self._parser.parse(chunk))
             await asyncio.sleep(0)  # the client sends while the next chunk is parsed
 
-    async def _drain(self) -> None:
-        """Wait for the confirmations of what was read, under a deadline."""
-        try:
-            async with asyncio.timeout(self._limits.drain_timeout_s):
-                await self._outbox.drain()
-        except TimeoutError:
-            self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
+    async def _scan_forever(self, notifier: ChangeNotifier) -> None:
+        """Also while the broker is away: a file that is rotated twice meanwhile must have been seen in between."""
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.scan_interval_s):
+                    await self._scan_wanted.wait()
+            except TimeoutError:
+                pass  # nothing was announced; what no file system announces is seen now
+            self._scan_wanted.clear()
+            self._scan(notifier)
+            self._wake_up.set()
 
     def _scan(self, notifier: ChangeNotifier) -> None:
-        now = time.monotonic()
-        self._follower.scan(now)
+        self._follower.scan(time.monotonic())
         notifier.watch(self._follower.directories())
-        self._scan_at = now + self._limits.scan_interval_s
         for file in self._follower.take_opened():
             self._progress.open(file)
         for event in self._follower.take_events():
@@ -146,24 +162,25 @@ class Pipeline:
             log(event.name, path=event.path, **event.details)
 
     async def _sleep(self, seconds: float) -> None:
-        """Until a file changes, a batch fails, a shutdown is requested or the next scan is due."""
+        """Until there is something to do, at most so long."""
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with asyncio.timeout(seconds):
                 await self._wake_up.wait()
         except TimeoutError:
-            pass  # the scan is due
+            pass  # deadlines are looked at
 
     def _on_file_changed(self, path: str) -> None:
         if self._follower.notice(path):
             self._wake_up.set()
 
-    def _on_folder_changed(self) -> None:
-        self._scan_at = 0.0
+    def wake_up(self) -> None:
+        """There is something to do: room for a chunk, or a failure."""
         self._wake_up.set()
 
     async def _wake_on_shutdown(self, shutdown: Shutdown) -> None:
         await shutdown.wait()
         self._wake_up.set()
+        self._deadline.reschedule(asyncio.get_running_loop().time() + self._limits.drain_timeout_s)
 
     async def _checkpoint_forever(self) -> None:
         while True:
@@ -190,15 +207,17 @@ class Pipeline:
         self._saved_changes = changes
         self._metrics.checkpoints.inc()
 
-    def _on_broker_lost(self, error: RetryableError, *, first: bool) -> None:
+    def _on_broker_lost(self, error: RetryableError) -> None:
         self._metrics.connected.set(0)
         self._health.progressed()
         self._health.not_ready_because = str(error)
-        if first:
+        self._failures += 1
+        if self._failures == 1:
             self._log.warning("broker_unavailable", error=str(error), in_flight_bytes=self._outbox.in_flight_bytes)
 
     def _on_broker_found(self) -> None:
         self._metrics.connected.set(1)
+        self._failures = 0
         if not self._health.ready:
             self._log.info("broker_connected", in_flight_bytes=self._outbox.in_flight_bytes)
         self._health.not_ready_because = None

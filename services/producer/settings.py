@@ -29,7 +29,7 @@ class ProducerSettings(KafkaSettings):
     log_format: LogFormat = Field(LogFormat.AUTO, description="Format of the lines; `auto` tells by the line.")
     max_line_bytes: int = Field(
         1_048_576,
-        ge=256,
+        ge=1_024,
         le=16_777_216,
         description="Longest line that is read whole; longer ones become dead letters.",
     )

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.structs import RecordMetadata
 
 from shared.errors import BrokerUnavailable, PipelineError
 from shared.kafka.connection import client_options, translate
@@ -59,6 +60,7 @@ class BatchPublisher:
     def __init__(self, client: AIOKafkaProducer, partition_counts: dict[str, int], max_record_bytes: int) -> None:
         self._client = client
         self._partition_counts = partition_counts
+        self._unconfirmed: dict[asyncio.Future[object], Callable[[PipelineError], None]] = {}
         self.max_record_bytes = max_record_bytes
 
     @classmethod
@@ -122,20 +124,25 @@ class BatchPublisher:
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             raise translate(error, f"queueing a batch for {topic}/{partition}") from error
 
-        def report(future: asyncio.Future[object]) -> None:
-            latency_s = time.monotonic() - queued_at
-            if future.cancelled():
-                failure: PipelineError | None = BrokerUnavailable("the producer client was abandoned")
-            else:
-                error = future.exception()
-                failure = translate(error, f"publishing to {topic}/{partition}") if error else None
-            offset = -1 if failure else int(getattr(future.result(), "offset", -1))
-            on_report(DeliveryReport(topic, partition, offset, count, latency_s, failure))
+        def report(first_offset: int, error: PipelineError | None) -> None:
+            on_report(DeliveryReport(topic, partition, first_offset, count, time.monotonic() - queued_at, error))
 
-        confirmation.add_done_callback(report)
+        def on_done(future: asyncio.Future[RecordMetadata | None]) -> None:
+            if self._unconfirmed.pop(future, None) is None:
+                return  # abandoned and reported
+            if error := future.exception():
+                report(-1, translate(error, f"publishing to {topic}/{partition}"))
+            else:
+                metadata = future.result()
+                report(metadata.offset if metadata else -1, None)
+
+        self._unconfirmed[confirmation] = lambda error: report(-1, error)
+        confirmation.add_done_callback(on_done)
 
     async def close(self) -> None:
-        """End the incarnation. The caller has awaited every confirmation that it wants."""
+        """End the incarnation. The caller has awaited every confirmation that it wants; others are reported failed."""
+        if self._unconfirmed:
+            return await self.abandon()
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
@@ -143,8 +150,14 @@ class BatchPublisher:
             await _abandon(self._client)
 
     async def abandon(self) -> None:
-        """End the incarnation at once: unconfirmed batches are reported as failed and never sent again."""
+        """End the incarnation at once: unconfirmed batches are reported as failed and never sent again.
+
+        Whether one of them reached the broker after all is not known.
+        """
         await _abandon(self._client)
+        unconfirmed, self._unconfirmed = self._unconfirmed, {}
+        for report in unconfirmed.values():
+            report(BrokerUnavailable("the Kafka client was given up before the broker confirmed"))
 
 
 async def _partition_count(client: AIOKafkaProducer, topic: str) -> int:
@@ -167,7 +180,6 @@ async def _abandon(client: AIOKafkaProducer) -> None:
             break
         sender_task.cancel()
         await asyncio.wait([sender_task], timeout=0.05)
-    client._message_accumulator.fail_all(kafka_errors.ProducerClosed())
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await client.client.close()

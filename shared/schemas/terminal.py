@@ -1,6 +1,6 @@
 """Text that a client chose must not steer the terminal of whoever reads the log.
 
-JSON escapes the control characters below 0x20 only. DEL, the C1 controls (U+0080–U+009F, among them CSI), the Unicode
+JSON escapes the control characters below 0x20 only. DEL, the C1 controls (U+0080-U+009F, among them CSI), the Unicode
 line separators and the marks that reorder text are legal in a JSON string; here they become `\\uXXXX`, which is the
 same JSON value.
 """

@@ -66,6 +66,7 @@ class Outbox:
         self._wall_clock_ms = wall_clock_ms
         self._on_report = on_report
         self._on_confirmed = on_confirmed
+        self.on_change: Callable[[], None] = lambda: None  # called when something was confirmed or failed
         self._in_flight: dict[_InFlight, None] = {}
         self._changed = asyncio.Event()
         self._incarnation = 0
@@ -77,6 +78,11 @@ class Outbox:
     @property
     def in_flight_chunks(self) -> int:
         return len(self._in_flight)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another chunk may be submitted."""
+        return len(self._in_flight) < self._settings.max_in_flight_chunks
 
     @property
     def in_flight_bytes(self) -> int:
@@ -95,13 +101,11 @@ class Outbox:
             await self._send(entry)
 
     async def submit(self, parsed: ParsedChunk) -> None:
-        """Queue a chunk, after waiting for room. Raises the failure of the incarnation; the chunk is kept then too."""
+        """Queue a chunk. Raises the failure of the incarnation; the chunk is kept then too. `has_room` first."""
         entry = _InFlight(parsed, self._now())
         self._progress.begin(parsed.chunk)
         self._in_flight[entry] = None
         await self._send(entry)
-        while len(self._in_flight) >= self._settings.max_in_flight_chunks:
-            await self._wait_for_change()
 
     def check(self) -> None:
         """Raises the failure of the incarnation, or BrokerUnavailable when a confirmation is overdue."""
@@ -202,7 +206,7 @@ class Outbox:
                 return  # an abandoned incarnation; its chunks were sent again
             if report.error is not None:
                 self._failure = self._failure or report.error
-                self._changed.set()
+                self._tell_change()
                 return
             entry.unconfirmed_batches -= 1
             self._settle(entry)
@@ -214,7 +218,11 @@ class Outbox:
             del self._in_flight[entry]
             self._progress.confirm(entry.parsed.chunk)
             self._on_confirmed(entry.parsed)
-            self._changed.set()
+            self._tell_change()
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self.on_change()
 
     def _started(self) -> BatchPublisher:
         assert self._publisher is not None, "use() comes first"

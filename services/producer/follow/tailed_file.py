@@ -14,12 +14,20 @@ from services.producer.follow.identity import HEAD_BYTES, grown, identify, is_sa
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """`chunk_bytes` are read at a time; longer lines come whole up to `max_line_bytes`, then only `excerpt_bytes`."""
+    """`chunk_bytes` are read at a time; longer lines come whole up to `max_line_bytes`, then only `excerpt_bytes`.
 
-    chunk_bytes: int = 256 * 1024
-    max_line_bytes: int = 1024 * 1024
+    A chunk is at most one byte longer than the longest line, so no chunk of whole lines holds one that is too long.
+    """
+
+    chunk_bytes: int
+    max_line_bytes: int
     excerpt_bytes: int = 64 * 1024
     max_lines: int = 8_192
+
+    @classmethod
+    def for_lines(cls, max_line_bytes: int) -> ReadLimits:
+        """Limits for this longest line. 256 KiB at a time: 64 KiB cost 15 % more, 1 MiB gains nothing."""
+        return cls(min(256 * 1024, max_line_bytes + 1), max_line_bytes)
 
 
 class TailedFile:
