@@ -17,7 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from shared.schemas import AccessRecord, Source
@@ -114,12 +122,30 @@ def _admin(broker: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": broker, "log_level": 2})
 
 
+# The coordinator of a group is not there at once after a broker's start.
+_NOT_YET = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+)
+
+
 def committed(broker: str, group: str, topic: str) -> dict[int, int]:
     """The next offset by partition, of those that have a commit."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for number in range(PARTITION_COUNT)])
-    [future] = _admin(broker).list_consumer_group_offsets([asked]).values()
-    found = future.result(DEADLINE_S).topic_partitions
-    return {one.partition: one.offset for one in found if one.offset >= 0}
+    give_up_at = time.monotonic() + DEADLINE_S
+    while True:
+        asked = ConsumerGroupTopicPartitions(
+            group, [TopicPartition(topic, number) for number in range(PARTITION_COUNT)]
+        )
+        [future] = _admin(broker).list_consumer_group_offsets([asked]).values()
+        try:
+            found = future.result(DEADLINE_S).topic_partitions
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_YET or time.monotonic() > give_up_at:
+                raise
+            time.sleep(POLL_INTERVAL_S)
+        else:
+            return {one.partition: one.offset for one in found if one.offset >= 0}
 
 
 def assignments(broker: str, group: str) -> list[frozenset[int]]:

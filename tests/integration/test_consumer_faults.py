@@ -61,7 +61,13 @@ def test_sigkill_loses_nothing(broker: str, topics: Topics, tmp_path: Path) -> N
 def test_sigterm_doubles_nothing(broker: str, topics: Topics, tmp_path: Path) -> None:
     """A replica that is asked to stop finishes its batch and commits it; the others go on right behind."""
     (tmp_path / "slow.py").write_text(SLOW_HANDLER)
-    slow = {"HANDLER": "slow:handle", "MAX_POLL_RECORDS": "20", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    # No commit but the one at the end: it has to tell the group of everything.
+    slow = {
+        "HANDLER": "slow:handle",
+        "MAX_POLL_RECORDS": "20",
+        "COMMIT_INTERVAL_MS": "60000",
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+    }
     with running(broker, topics, tmp_path) as replicas:
         leaver, stayer = replicas.start("asked", slow), replicas.start("asked", slow)
         until(lambda: len(leaver.owns or ()) == len(stayer.owns or ()) == 4, "they share")

@@ -57,17 +57,16 @@ class PartitionFolder:
         return self._archived_to
 
     def hold(self, batch: DecodedBatch) -> None:
-        """Keep what is not archived yet until `publish`."""
-        for offset, value in zip(batch.offsets, batch.values, strict=True):
-            if offset >= self._archived_to:
-                self._offsets.append(offset)
-                self._values.append(value)
-                self.held_bytes += len(value)
+        """Keep it until `publish`."""
+        self._offsets += batch.offsets
+        self._values += batch.values
+        self.held_bytes += sum(map(len, batch.values))
         self._covered_to = batch.next_offset
 
     def publish(self) -> None:
-        """Write what is held to a file. Raises OSError and keeps it then."""
-        # Another member may have archived these offsets since, if this one was stopped for longer than its session.
+        """Write what is held and not archived yet to a file. Raises OSError and keeps it then."""
+        # An earlier process may have died between writing and committing; and another member may have archived these
+        # offsets since, if this one was stopped for longer than its session.
         archived_to = self._look()
         kept = [
             (offset, value) for offset, value in zip(self._offsets, self._values, strict=True) if offset >= archived_to
