@@ -56,7 +56,13 @@ def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown],
         return EXIT_SETTINGS
     configure_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(settings, serve))
+        exit_code = runner.run(_run(settings, serve))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Nobody reads any more; without this the interpreter's own flush would change the exit code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_code
 
 
 async def _run(settings: Settings, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
@@ -78,8 +84,8 @@ async def _run(settings: Settings, serve: Callable[[Settings, Shutdown], Awaitab
 def _on_signal(number: int, shutdown: Shutdown) -> None:
     if shutdown.requested:
         os._exit(128 + number)
-    get_logger().info("shutdown_requested", signal=signal.Signals(number).name)
     shutdown.request()
+    get_logger().info("shutdown_requested", signal=signal.Signals(number).name)
 
 
 def tune_collector() -> None:

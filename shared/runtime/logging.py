@@ -10,7 +10,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
@@ -20,7 +21,7 @@ from shared.schemas.terminal import escape_terminal_controls
 
 Logger = structlog.typing.FilteringBoundLogger
 
-REPEAT_INTERVAL_S = 10.0
+REPEAT_INTERVAL_S = 60.0
 MAX_FOREIGN_MESSAGE_CHARACTERS = 2_000
 
 
@@ -39,11 +40,32 @@ def configure_logging(settings: ServiceSettings) -> None:
     structlog.configure(
         processors=[*common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory() if console else structlog.BytesLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory()
+        if console
+        else structlog.BytesLoggerFactory(cast("BinaryIO", _UnbreakableOutput(sys.stdout.buffer))),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**identity)
     _route_foreign_loggers(max(level, logging.WARNING), identity, common, renderer)
+
+
+class _UnbreakableOutput:
+    """Standard output whose reader may go away: a log line that nobody can read must not keep a service from draining.
+
+    The records of the stdout sink do not come this way: for them a failing output is a failing sink.
+    """
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+
+    def write(self, line: bytes) -> int:
+        with suppress(OSError):
+            return self._output.write(line)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._output.flush()
 
 
 def get_logger() -> Logger:
