@@ -267,3 +267,4 @@ def running(broker: str, topics: Topics, directory: Path) -> Iterator[Replicas]:
         yield replicas
     finally:
         replicas.end()
+        _admin.cache_clear()

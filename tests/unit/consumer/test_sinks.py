@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -225,3 +226,13 @@ async def test_an_archive_of_a_topic_that_was_made_anew_is_refused(tmp_path: Pat
     await sink.flush()
     with pytest.raises(FatalError, match="made anew"):
         await (await archive(tmp_path)).write(batch(0, 5, end_offset=5))
+
+
+@pytest.mark.parametrize("foreign", [b'{\r\n"a":1}', b'{"a":"\x7f"}', '{"a":"\x9b31m"}'.encode()])
+def test_one_foreign_value_among_others_is_made_safe(foreign: bytes) -> None:
+    one = batch(0, 3)
+    mixed = replace(one, values=[one.values[0], foreign, one.values[2]])
+    lines = render(mixed).split(b"\n")
+    assert len(lines) == 4
+    assert json.loads(lines[1])["record"] == json.loads(foreign)
+    assert not {b"\x7f", b"\r", b"\xc2\x9b"} & {render(mixed)[at : at + size] for at in range(3000) for size in (1, 2)}
