@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from tests.integration.conftest import PARTITION_COUNT, Topics
 from tests.integration.consumer_driver import ROOT, until
@@ -126,7 +126,18 @@ class Site:
                 process.wait(EXIT_TIMEOUT_S)
 
 
-def read_topic(bootstrap_servers: str, topic: str) -> list[Message]:
+@dataclass(frozen=True)
+class Found:
+    """A record as it stands in a topic."""
+
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: dict[str, bytes]
+
+
+def read_topic(bootstrap_servers: str, topic: str) -> list[Found]:
     """Every record that is in the topic now, from a client of another make, without a group."""
     consumer = Consumer(
         {
@@ -138,14 +149,20 @@ def read_topic(bootstrap_servers: str, topic: str) -> list[Message]:
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITION_COUNT)])
     ended: set[int] = set()
-    found: list[Message] = []
+    found: list[Found] = []
 
     def read() -> bool:
         for message in consumer.consume(5000, 0.2):
-            if message.error() is None:
-                found.append(message)
-            elif message.error().code() == KafkaError._PARTITION_EOF:
-                ended.add(message.partition())
+            partition, offset, error = message.partition(), message.offset(), message.error()
+            assert partition is not None
+            if error is None:
+                assert offset is not None
+                headers = {
+                    str(pair[0]): bytes(pair[1]) for pair in message.headers() or [] if isinstance(pair[1], bytes)
+                }
+                found.append(Found(partition, offset, message.key() or b"", message.value() or b"", headers))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add(partition)
         return len(ended) == PARTITION_COUNT
 
     try:
@@ -173,23 +190,23 @@ class Audit:
 _NUMBER = re.compile(rb'"path":"/numbered/(\d+)"')
 
 
-def audit(messages: list[Message], count: int) -> Audit:
+def audit(found: list[Found], count: int) -> Audit:
     """Compare with the lines 0 … count - 1. Shares no code with the producer."""
     seen: Counter[int] = Counter()
     places: dict[int, tuple[str, int]] = {}
     unexplained = reordered = 0
     last: dict[tuple[int, str], int] = {}
-    for message in sorted(messages, key=lambda message: (message.partition(), message.offset())):
-        match = _NUMBER.search(message.value())
-        assert match is not None, message.value()
+    for record in sorted(found, key=lambda record: (record.partition, record.offset)):
+        match = _NUMBER.search(record.value)
+        assert match is not None, record.value
         number = int(match[1])
-        source = json.loads(message.value())["source"]
+        source = json.loads(record.value)["source"]
         place = (source["generation"], source["offset"])
         seen[number] += 1
         if places.setdefault(number, place) != place:
             unexplained += 1
         if seen[number] == 1:
-            lane = (message.partition(), source["generation"])
+            lane = (record.partition, source["generation"])
             reordered += source["offset"] < last.get(lane, -1)
             last[lane] = source["offset"]
     expected = set(range(count))

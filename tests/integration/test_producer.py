@@ -12,8 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from tests.integration.conftest import DEADLINE_S, PARTITION_COUNT, Topics
 from tests.integration.consumer_driver import ROOT, until
@@ -27,10 +32,6 @@ def site(tmp_path: Path, broker: str, topics: Topics) -> Site:
 
 def count_in(site: Site, topic: str) -> int:
     return len(read_topic(site.bootstrap_servers, topic))
-
-
-def headers_of(message: Message) -> dict[str, bytes]:
-    return {name: value for name, value in message.headers() or () if isinstance(value, bytes)}
 
 
 def made_sample() -> bytes:
@@ -57,13 +58,13 @@ def test_every_line_of_a_real_log_is_accounted_for_byte_by_byte(site: Site) -> N
     with site.producer() as producer:
         until(lambda: position(site) == len(content), "all of the file confirmed")
         assert producer.terminate() == 0
-    records = [json.loads(message.value()) for message in read_topic(site.bootstrap_servers, site.topics.records)]
+    records = [json.loads(message.value) for message in read_topic(site.bootstrap_servers, site.topics.records)]
     letters = read_topic(site.bootstrap_servers, site.topics.dead_letters)
     spans = [(record["source"]["offset"], record["source"]["length"]) for record in records]
     for letter in letters:
-        headers = headers_of(letter)
+        headers = letter.headers
         offset, length = int(headers["dlt-source-offset"]), int(headers["dlt-raw-length"])
-        assert content[offset : offset + length] == letter.value()
+        assert content[offset : offset + length] == letter.value
         assert headers["dlt-source-file"].decode() == str(site.log)
         assert headers["dlt-reason"] == b"unparseable_line"
         spans.append((offset, length))
@@ -111,10 +112,10 @@ def test_lines_arrive_once_keyed_by_client_and_in_order(site: Site) -> None:
     assert result.doubled == 0
     by_key: dict[bytes, set[int]] = {}
     for message in messages:
-        by_key.setdefault(message.key(), set()).add(message.partition())
-        assert json.loads(message.value())["client_address"].encode() == message.key()
+        by_key.setdefault(message.key, set()).add(message.partition)
+        assert json.loads(message.value)["client_address"].encode() == message.key
     assert all(len(partitions) == 1 for partitions in by_key.values())
-    assert len({message.partition() for message in messages}) == PARTITION_COUNT
+    assert len({message.partition for message in messages}) == PARTITION_COUNT
 
 
 @pytest.mark.parametrize("partition_by", ["file", "spread"])
@@ -126,7 +127,7 @@ def test_the_other_ways_to_partition(site: Site, partition_by: str) -> None:
         assert producer.terminate() == 0
     messages = read_topic(site.bootstrap_servers, site.topics.records)
     assert audit(messages, 2000).complete
-    used = {message.partition() for message in messages}
+    used = {message.partition for message in messages}
     assert len(used) == (1 if partition_by == "file" else PARTITION_COUNT)
 
 
@@ -141,14 +142,13 @@ def test_lines_that_are_too_long_or_too_large_become_dead_letters(site: Site) ->
         assert producer.terminate() == 0
     assert audit(read_topic(site.bootstrap_servers, site.topics.records), 20).complete
     letters = {
-        headers_of(letter)["dlt-reason"]: letter
-        for letter in read_topic(site.bootstrap_servers, site.topics.dead_letters)
+        letter.headers["dlt-reason"]: letter for letter in read_topic(site.bootstrap_servers, site.topics.dead_letters)
     }
     assert letters.keys() == {b"line_too_long", b"record_too_large"}
-    headers = headers_of(letters[b"line_too_long"])
+    headers = letters[b"line_too_long"].headers
     assert int(headers["dlt-raw-length"]) == 70_000
     assert int(headers["dlt-source-offset"]) == len(lines(0, 10))
-    assert too_large.startswith(letters[b"record_too_large"].value()[:10_000])
+    assert too_large.startswith(letters[b"record_too_large"].value[:10_000])
 
 
 def limit(site: Site, topic: str, name: str, value: str) -> None:
