@@ -60,7 +60,10 @@ class RunningProducer:
         return found
 
     def wait_for_event(self, name: str, count: int = 1) -> None:
-        until(lambda: len(self.events(name)) >= count, f"{count} × {name} in the log; it says\n{self.log_tail()}")
+        try:
+            until(lambda: len(self.events(name)) >= count, f"{count} times {name} in the log")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it says\n{self.log_tail()}") from None
 
     def log_tail(self) -> str:
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-15:])
