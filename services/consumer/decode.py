@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from shared.kafka.consumer import ReceivedRecord, RecordBatch
+from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.schemas import AccessRecord, DeadLetter, DeadLetterReason
 
 MAX_MESSAGE_CHARACTERS = 500

@@ -20,7 +20,8 @@ from services.consumer.retry import Backoff
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import Sink
 from shared.errors import FatalError, OwnershipLost, PipelineError, RetryableError, SinkUnavailable
-from shared.kafka.consumer import GroupReader, Membership, RecordBatch
+from shared.kafka.consumer import GroupReader, Membership
+from shared.kafka.records import RecordBatch
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
 from shared.runtime.logging import Logger

@@ -1,4 +1,4 @@
-"""What flows from the files to the parser: whole lines, with their place."""
+"""What files, parser and delivery tell each other: whole lines with their place, and how far a file is."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ class FileIdentity:
     generation: str
     head_bytes: int
     head_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """A file, and the first byte of it that is not confirmed: what a restart goes on from."""
+
+    identity: FileIdentity
+    position: int
 
 
 @dataclass(frozen=True, slots=True)

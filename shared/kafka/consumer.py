@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -28,6 +28,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.connection import client_options, translate
+from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
 START_TIMEOUT_S = 20.0
@@ -35,40 +36,6 @@ STOP_TIMEOUT_S = 3.0
 HEARTBEATS_PER_SESSION = 4
 # How much longer than the poll itself its answer may take before it counts as blocked by a reassignment.
 POLL_GRACE_S = 0.05
-
-
-class ReceivedRecord(Protocol):
-    """One record as it came from the broker (aiokafka's ConsumerRecord). `timestamp` is in milliseconds."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class RecordBatch:
-    """Consecutive records of one partition, at least one. Offsets rise; they may have gaps.
-
-    `end_offset` is the next offset to be written to the partition, as of the fetch; None when it is not known.
-    """
-
-    topic: str
-    partition: int
-    records: Sequence[ReceivedRecord]
-    end_offset: int | None
-
-    @property
-    def first_offset(self) -> int:
-        return self.records[0].offset
-
-    @property
-    def next_offset(self) -> int:
-        return self.records[-1].offset + 1
 
 
 class GroupListener(Protocol):

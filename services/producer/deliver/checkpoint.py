@@ -13,8 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.producer.chunk import FileIdentity
-from services.producer.follow.follower import KnownFile
+from services.producer.chunk import FileIdentity, KnownFile
 from shared.errors import FatalError
 
 VERSION: Literal[1] = 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.producer.chunk import Chunk, FileIdentity
-from services.producer.follow.follower import KnownFile
+from services.producer.chunk import Chunk, FileIdentity, KnownFile
 from shared.watermark import Watermark
 
 MAX_REMEMBERED_FILES = 10_000

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
-from services.producer.chunk import Chunk, FileIdentity
+from services.producer.chunk import Chunk, KnownFile
 from services.producer.follow import events
 from services.producer.follow.events import FileEvent
 from services.producer.follow.identity import HEAD_BYTES, find_known, pattern_directory, truncations_of
@@ -21,14 +20,6 @@ from services.producer.follow.tailed_file import ReadLimits, TailedFile
 
 MAX_REMEMBERED_FILES = 10_000
 _GZIP_MAGIC = b"\x1f\x8b"
-
-
-@dataclass(frozen=True)
-class KnownFile:
-    """A file of an earlier run, and the first byte of it that was not confirmed."""
-
-    identity: FileIdentity
-    position: int
 
 
 class Follower:

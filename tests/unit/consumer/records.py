@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from services.consumer.decode import DecodedBatch, decode
-from shared.kafka.consumer import RecordBatch
+from shared.kafka.records import RecordBatch
 from shared.schemas import AccessRecord, Source
 
 TOPIC = "nginx_logs"

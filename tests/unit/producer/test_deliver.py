@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.producer.chunk import Chunk, FileIdentity
+from services.producer.chunk import Chunk, FileIdentity, KnownFile
 from services.producer.deliver import progress as progress_module
 from services.producer.deliver.checkpoint import CheckpointStore
 from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
-from services.producer.follow.follower import KnownFile
 from shared.errors import FatalError
 from shared.kafka.partitioner import partition_of_key
 from tests.unit.producer.lines import COMBINED, FILE, parse

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.producer.chunk import Chunk, ChunkKind
+from services.producer.chunk import Chunk, ChunkKind, KnownFile
 from services.producer.follow import Follower
-from services.producer.follow.follower import KnownFile
 from services.producer.follow.tailed_file import ReadLimits
 
 LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=256, excerpt_bytes=32, max_lines=4)

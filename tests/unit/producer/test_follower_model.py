@@ -11,9 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from services.producer.chunk import ChunkKind
+from services.producer.chunk import ChunkKind, KnownFile
 from services.producer.follow import Follower
-from services.producer.follow.follower import KnownFile
 from services.producer.follow.tailed_file import ReadLimits
 
 LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=128, excerpt_bytes=16, max_lines=3)

@@ -1,0 +1,41 @@
+"""What is read from a topic: data only, for modules that know no Kafka client."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class ReceivedRecord(Protocol):
+    """One record as it came from the broker (aiokafka's ConsumerRecord). `timestamp` is in milliseconds."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Consecutive records of one partition, at least one. Offsets rise; they may have gaps.
+
+    `end_offset` is the next offset to be written to the partition, as of the fetch; None when it is not known.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[ReceivedRecord]
+    end_offset: int | None
+
+    @property
+    def first_offset(self) -> int:
+        return self.records[0].offset
+
+    @property
+    def next_offset(self) -> int:
+        return self.records[-1].offset + 1
