@@ -70,8 +70,8 @@ class TailedFile:
         os.close(self.descriptor)
 
     def has_been_replaced(self) -> bool:
-        """Whether the content is another one now: shorter than what was read, or with other first bytes."""
-        if self.size < self.position:
+        """Whether the content is another one now: shorter than what was looked at, or with other first bytes."""
+        if self.size < self._searched:
             return True
         return self.identity is not None and not is_same_content(self.identity, self.inode, self._head())
 

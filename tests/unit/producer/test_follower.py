@@ -180,6 +180,17 @@ def test_truncated_and_regrown_beyond_the_old_position(tail: Tail) -> None:
     assert tail.lines() == [b"b: one", b"b: two", b"b: three"]
 
 
+def test_a_long_half_line_that_is_truncated_away_hides_nothing(tail: Tail) -> None:
+    """The search for its newline had gone further than the new content reaches."""
+    tail.append(b"x" * 100)
+    assert tail.chunks() == []
+    os.truncate(tail.log, 0)
+    assert tail.chunks() == []
+    line = b"y" * 70
+    tail.append(line + b"\n")
+    assert tail.lines() == [line]
+
+
 def test_a_long_line_comes_whole_up_to_the_limit(tail: Tail) -> None:
     """Several reads long, and still one line."""
     line = b"x" * LIMITS.max_line_bytes
