@@ -1,0 +1,97 @@
+"""What is measured, beside what, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.consumers.confluent import ConfluentConsumer
+from bench.consumers.ours import OurConsumer
+from bench.consumers.plain import PlainConsumer
+from bench.contender import Figure, Suite
+from bench.latency.ours import OurPair
+from bench.latency.plain import PlainPair
+from bench.producers.confluent import ConfluentProducer
+from bench.producers.naive import NaiveProducer
+from bench.producers.ours import OurProducer
+from bench.producers.per_record import PerRecordProducer
+from bench.start.services import SERVICES
+
+_FOREIGN = Figure("foreign_cores", "cores busy with other programs", 2)
+
+
+def make_suites(quick: bool) -> Sequence[Suite]:
+    """The suites: all of them in under 8 minutes, or with `quick` in under 2."""
+    return (_producers(quick), _consumers(quick), _latency(quick), _start(quick))
+
+
+def _producers(quick: bool) -> Suite:
+    return Suite(
+        title="Producer: from a file to confirmed by the broker",
+        explanation="acks=all, idempotent, zstd, 8 partitions by client address. The log appears in the followed "
+        "folder at once; the clock stops when the end offsets add up to its lines. CPU is that of the process.",
+        contenders=(OurProducer(), ConfluentProducer(), PerRecordProducer(), NaiveProducer()),
+        figures=(
+            Figure("thousand_per_s", "thousand lines/s", 0, compared=True),
+            Figure("cpu_us", "CPU µs/line", 2, compared=True),
+            Figure("broker_cpu_us", "broker CPU µs/line", 2),
+            Figure("peak_rss_mb", "peak RSS MB", 0, compared=True),
+            _FOREIGN,
+        ),
+        size=100_000 if quick else 400_000,
+        repetitions=2 if quick else 5,
+        warm_up_size=20_000 if quick else 100_000,
+    )
+
+
+def _consumers(quick: bool) -> Suite:
+    return Suite(
+        title="Consumer: from the topic to validated models",
+        explanation="A new group reads what services.producer wrote, from the beginning. The clock runs from the first "
+        "records to the last, so joining the group is not in it. CPU is that of the process.",
+        contenders=(OurConsumer(), ConfluentConsumer(), PlainConsumer()),
+        figures=(
+            Figure("thousand_per_s", "thousand records/s", 0, compared=True),
+            Figure("cpu_us", "CPU µs/record", 2, compared=True),
+            Figure("peak_rss_mb", "peak RSS MB", 0, compared=True),
+            _FOREIGN,
+        ),
+        size=100_000 if quick else 400_000,
+        repetitions=2 if quick else 5,
+        warm_up_size=20_000 if quick else 100_000,
+    )
+
+
+def _latency(quick: bool) -> Suite:
+    return Suite(
+        title="Latency: from a line that is due to the handler that has its record, 1,000 lines/s",
+        explanation="Each line is a write of its own and carries the moment at which it was due, so that a writer that "
+        "was held up counts as delay. Then both processes have nothing to do for 10 s: idle CPU, and RSS at its end.",
+        contenders=(OurPair(), PlainPair()),
+        figures=(
+            Figure("p50_ms", "p50 ms", 1, compared=True),
+            Figure("p99_ms", "p99 ms", 1, compared=True),
+            Figure("max_ms", "max ms", 0),
+            Figure("producer_cpu_us", "producer CPU µs/line", 0),
+            Figure("consumer_cpu_us", "consumer CPU µs/line", 0),
+            Figure("producer_idle_percent", "producer idle CPU %", 1),
+            Figure("consumer_idle_percent", "consumer idle CPU %", 1),
+            Figure("producer_rss_mb", "producer RSS MB", 0),
+            Figure("consumer_rss_mb", "consumer RSS MB", 0),
+            _FOREIGN,
+        ),
+        size=3_000 if quick else 15_000,
+        repetitions=1 if quick else 3,
+        warm_up_size=0,
+    )
+
+
+def _start(quick: bool) -> Suite:
+    return Suite(
+        title="Start of each service",
+        explanation="From `python -m …` to the first 200 of /readyz, the broker and the topics being there.",
+        contenders=SERVICES,
+        figures=(Figure("ready_after_s", "ready after s", 2), Figure("rss_mb", "RSS MB when ready", 0)),
+        size=0,
+        repetitions=1 if quick else 3,
+        warm_up_size=0,
+    )
