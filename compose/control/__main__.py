@@ -42,10 +42,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def choose_mode(verb: str, wanted: str, state: StackState | None) -> Mode:
-    """The mode asked for, else that of the running stack; `up` on nothing takes Docker if it answers.
+def choose_mode(wanted: str, state: StackState | None) -> Mode:
+    """The mode asked for, else that of the stack that runs or was stopped; without one, Docker if it answers.
 
-    The other verbs fall back on the last mode, so that `clean` after `down` removes what was stopped.
+    So `up` after `down` goes on with the same data, and `clean` removes what was stopped.
     """
     asked = MODES.get(wanted)
     if wanted and not asked:
@@ -54,15 +54,15 @@ def choose_mode(verb: str, wanted: str, state: StackState | None) -> Mode:
         raise OperatorError(f"The stack runs in {state.mode} mode.", f"Stop it first: make down MODE={state.mode}")
     if asked:
         return asked
-    if state and (state.running or verb != "up"):
+    if state:
         return state.mode
     return "docker" if engine_answers() else "local"
 
 
-def open_stack(root: Path, verb: str) -> Stack:
+def open_stack(root: Path) -> Stack:
     """The stack of this repository, in the mode that is asked for or runs."""
     state = StateFile(root / ".run").load()
-    mode = choose_mode(verb, os.environ.get("MODE", ""), state)
+    mode = choose_mode(os.environ.get("MODE", ""), state)
     own = state if state and state.mode == mode else StackState(mode=mode)
     files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
@@ -103,7 +103,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         return develop.VERBS[verb](ROOT)
     alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")
     with alone:
-        return verbs.STACK_VERBS[verb](open_stack(ROOT, verb), options(), words)
+        return verbs.STACK_VERBS[verb](open_stack(ROOT), options(), words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ from compose.local.processes import (
 DEFAULT_DEMO_RATE = "20"
 DEFAULT_DEMO_LOG_LIMIT_BYTES = str(64 * 1024 * 1024)
 TOPICS = "topics"
+HANDLER_FOLDER = "/handlers"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,12 @@ class LocalPlan:
 
     def environment(self, service: Service, port: int) -> dict[str, str]:
         """What a replica of the service runs with."""
-        return local_environment(service, self.folders(), self.bootstrap_servers, port)
+        environment = local_environment(service, self.folders(), self.bootstrap_servers, port)
+        handlers = service.mounts.get(HANDLER_FOLDER, "")
+        if "/" in handlers:  # a folder of the host, not a volume
+            # In the image it is the working folder, which Python imports from.
+            environment["PYTHONPATH"] = str(Path(handlers).resolve())
+        return environment
 
     def processes(self, broker: Broker) -> Sequence[Process]:
         """All of them: the broker, the replicas, the demo where it is wanted."""

@@ -8,7 +8,7 @@ import time
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from services.producer.deliver.checkpoint import CheckpointStore
+from services.producer.deliver.checkpoint import CheckpointStore, LastRun
 from services.producer.deliver.outbox import Outbox, OutboxSettings
 from services.producer.deliver.progress import Progress
 from services.producer.follow import Follower
@@ -36,13 +36,13 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         collector(registry=registry)
     metrics = ProducerMetrics(registry)
     health = Health(time.monotonic, STALLED_AFTER_S)
-    store = CheckpointStore(settings.checkpoint_file)
-    known = store.load()
-    progress = Progress(known or ())
+    store = CheckpointStore(settings.checkpoint_file, settings.log_files)
+    last_run = store.load() or LastRun((), ())
+    progress = Progress(last_run.files)
     follower = Follower(
         settings.log_files,
-        known=known or (),
-        start_at_end=settings.start_at == "end" and known is None,
+        known=last_run.files,
+        start_at_end=set(settings.log_files) - set(last_run.patterns) if settings.start_at == "end" else (),
         limits=ReadLimits.for_lines(settings.max_line_bytes),
         retire_after_s=settings.retire_after_s,
     )

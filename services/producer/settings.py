@@ -24,7 +24,8 @@ class ProducerSettings(KafkaSettings):
         description="Files to follow: paths or glob patterns (`*`, `?`, `[…]`, `**`), comma-separated.",
     )
     start_at: Literal["beginning", "end"] = Field(
-        "beginning", description="Where to start in files that are there at the very first start."
+        "beginning",
+        description="Where to start in files that are there when their pattern is followed for the first time.",
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="Format of the lines; `auto` tells by the line.")
     max_line_bytes: int = Field(

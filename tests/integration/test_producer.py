@@ -203,8 +203,11 @@ def test_a_restart_sends_nothing_twice_after_a_clean_stop(site: Site) -> None:
 
 
 def test_start_at_the_end(site: Site) -> None:
-    """What was there before the very first start is skipped, what comes later is not, restarts included."""
+    """What was there when the pattern was first followed is skipped, what comes later is not, restarts included."""
     append(site.log, b"no access log\n" * 100)
+    with site.producer(LOG_FILES="/nowhere/*.log") as producer:
+        producer.wait_for_event("broker_connected")
+        assert producer.terminate() == 0
     for start in range(2):
         with site.producer(START_AT="end") as producer:
             producer.wait_for_event("broker_connected")

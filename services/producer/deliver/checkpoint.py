@@ -7,7 +7,8 @@ whole. It may be older than what is confirmed (then some lines are sent twice), 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,17 +36,27 @@ class _Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     version: Literal[1]
+    patterns: tuple[str, ...] = ()
     files: tuple[_File, ...]
 
 
+@dataclass(frozen=True)
+class LastRun:
+    """What the checkpoint tells: the files, and the patterns that were followed."""
+
+    files: tuple[KnownFile, ...]
+    patterns: tuple[str, ...]
+
+
 class CheckpointStore:
-    """Reads and writes one checkpoint file. Has one writer."""
+    """Reads and writes one checkpoint file. Has one writer. `patterns` are those of this run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patterns: Sequence[str]) -> None:
         self._path = path
+        self._patterns = tuple(patterns)
 
-    def load(self) -> list[KnownFile] | None:
-        """The files of the last run; None when there was none.
+    def load(self) -> LastRun | None:
+        """The last run; None when there was none.
 
         Raises FatalError for a file that is no checkpoint: to start over silently would send everything again.
         """
@@ -62,18 +73,13 @@ class CheckpointStore:
                 f"CHECKPOINT_FILE={self._path} is damaged: {error.errors(include_url=False)[0]['msg']}. "
                 "Restore it, or move it away to read all files again from START_AT."
             ) from error
-        return [
-            KnownFile(
-                FileIdentity(file.path, file.device, file.inode, file.generation, file.head_bytes, file.head_hash),
-                file.position,
-            )
-            for file in checkpoint.files
-        ]
+        return LastRun(tuple(_known_file(file) for file in checkpoint.files), checkpoint.patterns)
 
     def save(self, files: Iterable[KnownFile]) -> None:
         """Replace the checkpoint. Blocks for the disk. Raises OSError; then the old checkpoint is untouched."""
         checkpoint = _Checkpoint(
             version=VERSION,
+            patterns=self._patterns,
             files=tuple(
                 _File(
                     path=file.identity.path,
@@ -95,6 +101,11 @@ class CheckpointStore:
             os.fsync(file.fileno())
         temporary.replace(self._path)
         _sync_folder(self._path.parent)
+
+
+def _known_file(file: _File) -> KnownFile:
+    identity = FileIdentity(file.path, file.device, file.inode, file.generation, file.head_bytes, file.head_hash)
+    return KnownFile(identity, file.position)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 
@@ -25,7 +26,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 class Follower:
     """Follows what matches `patterns`.
 
-    `known` are the files of earlier runs. `start_at_end` skips what is already there, on the first scan only. A file
+    `known` are the files of earlier runs. Unknown files that are there on the first scan and match none but patterns of
+    `start_at_end` are skipped: such patterns were not followed before, so nothing that was to be read is missed. A file
     that was renamed away or deleted is read to its end and let go when nothing came for `retire_after_s`.
     """
 
@@ -34,13 +36,14 @@ class Follower:
         patterns: Sequence[str],
         *,
         known: Iterable[KnownFile],
-        start_at_end: bool,
+        start_at_end: Collection[str],
         limits: ReadLimits,
         retire_after_s: float,
     ) -> None:
         self._patterns = patterns
         self._known = {file.identity.generation: file for file in known}
         self._start_at_end = start_at_end
+        self._skipped_paths: set[str] = set()
         self._limits = limits
         self._retire_after_s = retire_after_s
         self._files: dict[tuple[int, int], TailedFile] = {}
@@ -84,6 +87,7 @@ class Follower:
     def scan(self, now: float) -> None:
         """Look at the disk: new files, renamed, deleted and truncated ones, files that were not announced."""
         found = self._found_paths()
+        self._skipped_paths = set() if self._scanned else self._paths_to_skip()
         self._follow_renames(found, now)
         for path in found:
             self._open_if_new(path)
@@ -122,7 +126,7 @@ class Follower:
         """Readable regular files that match, with device and inode, in the order of the patterns and names."""
         found: dict[str, tuple[int, int]] = {}
         for pattern in self._patterns:
-            paths = sorted(glob(pattern, recursive=True))
+            paths = _matches(pattern)
             if paths:
                 self._withdraw_complaints(pattern)
             else:
@@ -138,6 +142,11 @@ class Follower:
                 else:
                     found[path] = (status.st_dev, status.st_ino)
         return found
+
+    def _paths_to_skip(self) -> set[str]:
+        """Paths that only patterns with START_AT=end match."""
+        read = {path for pattern in self._patterns if pattern not in self._start_at_end for path in _matches(pattern)}
+        return {path for pattern in self._start_at_end for path in _matches(pattern)} - read
 
     def _follow_renames(self, found: dict[str, tuple[int, int]], now: float) -> None:
         """Give each open file the path that it lies at now; retire those that are at none of the found ones."""
@@ -198,7 +207,7 @@ class Follower:
         identity = find_known((known.identity for known in self._known.values()), status.st_ino, head)
         if identity is None:
             file = TailedFile(descriptor, path, self._limits, None, 0, self._earlier_contents(status.st_ino))
-            if self._start_at_end and not self._scanned:
+            if path in self._skipped_paths:
                 file.skip_to_last_line()
             return file
         position = self._known.pop(identity.generation).position
@@ -214,9 +223,14 @@ class Follower:
         return max(counts, default=0)
 
     def _open_rotated_while_stopped(self, now: float) -> None:
-        """Find the known files that no pattern matches any more, by their inodes in their old folders."""
-        for folder in {str(Path(known.identity.path).parent) for known in self._known.values()}:
-            wanted = {known.identity.inode for known in self._known.values()}
+        """Find the known files that were renamed away from the patterns, by their inodes in their old folders."""
+        still_wanted = [
+            known.identity
+            for known in self._known.values()
+            if any(fnmatch(known.identity.path, pattern) for pattern in self._patterns)
+        ]
+        wanted = {identity.inode for identity in still_wanted}
+        for folder in {str(Path(identity.path).parent) for identity in still_wanted}:
             try:
                 with os.scandir(folder) as entries:
                     paths = [entry.path for entry in entries if entry.inode() in wanted and entry.is_file()]
@@ -292,6 +306,10 @@ class Follower:
 
     def _withdraw_complaints(self, path: str) -> None:
         self._complaints = {complaint for complaint in self._complaints if complaint[1] != path}
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob(pattern, recursive=True))
 
 
 def _refusal(path: str, mode: int) -> str | None:

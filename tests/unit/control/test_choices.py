@@ -72,18 +72,18 @@ def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
 def test_a_running_stack_decides_the_mode() -> None:
     """Later verbs need no MODE, and a second mode beside it is refused."""
     running = StackState(mode="local", running=True)
-    assert choose_mode("status", "", running) == "local"
+    assert choose_mode("", running) == "local"
     with pytest.raises(OperatorError, match="local mode"):
-        choose_mode("up", "docker", running)
+        choose_mode("docker", running)
 
 
-def test_a_stopped_stack_is_still_the_one_to_clean() -> None:
-    """`clean` after `down` removes what was stopped, whatever `up` would choose now."""
-    assert choose_mode("clean", "", StackState(mode="local")) == "local"
-    assert choose_mode("up", "docker", StackState(mode="local")) == "docker"
+def test_a_stopped_stack_is_still_the_one_to_go_on_with() -> None:
+    """`up` after `down` finds its data, `clean` removes what was stopped; another mode must be asked for."""
+    assert choose_mode("", StackState(mode="local")) == "local"
+    assert choose_mode("docker", StackState(mode="local")) == "docker"
 
 
 def test_an_unknown_mode_is_refused() -> None:
     """The message names it."""
     with pytest.raises(OperatorError, match="MODE=podman"):
-        choose_mode("up", "podman", None)
+        choose_mode("podman", None)

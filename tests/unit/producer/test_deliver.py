@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.producer.chunk import Chunk, FileIdentity, KnownFile
 from services.producer.deliver import progress as progress_module
-from services.producer.deliver.checkpoint import CheckpointStore
+from services.producer.deliver.checkpoint import CheckpointStore, LastRun
 from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
 from shared.errors import FatalError
@@ -85,16 +85,16 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
     tmp_path_factory: pytest.TempPathFactory, files: list[KnownFile]
 ) -> None:
     """Any name, any number."""
-    store = CheckpointStore(tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json")
+    store = CheckpointStore(tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json", ["*.log"])
     assert store.load() is None
     store.save(files)
-    assert store.load() == files
+    assert store.load() == LastRun(tuple(files), ("*.log",))
 
 
 def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
     """Never half believed."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path)
+    store = CheckpointStore(path, [])
     files = [KnownFile(file_named("a"), 12345), KnownFile(file_named("b"), 9)]
     store.save(files)
     whole = path.read_bytes()
@@ -107,7 +107,7 @@ def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> Non
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk shows before the old one is gone; a temporary that a crash left is no matter."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path)
+    store = CheckpointStore(path, [])
     store.save([KnownFile(file_named("a"), 1)])
     (tmp_path / "checkpoint.json.new").write_bytes(b"left over from a crash")
 
@@ -118,6 +118,6 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             store.save([KnownFile(file_named("a"), 2)])
-    assert store.load() == [KnownFile(file_named("a"), 1)]
+    assert store.load() == LastRun((KnownFile(file_named("a"), 1),), ())
     store.save([KnownFile(file_named("a"), 3)])
-    assert store.load() == [KnownFile(file_named("a"), 3)]
+    assert store.load() == LastRun((KnownFile(file_named("a"), 3),), ())

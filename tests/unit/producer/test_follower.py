@@ -30,7 +30,11 @@ class Tail:
 
     def start(self, *, at_end: bool = False) -> None:
         self.follower = Follower(
-            [self.pattern], known=self.positions.values(), start_at_end=at_end, limits=LIMITS, retire_after_s=30
+            [self.pattern],
+            known=self.positions.values(),
+            start_at_end=[self.pattern] if at_end else [],
+            limits=LIMITS,
+            retire_after_s=30,
         )
 
     def restart(self) -> None:
@@ -295,6 +299,18 @@ def test_a_file_rotated_while_stopped_is_finished_first(tail: Tail) -> None:
     assert tail.lines() == [b"two", b"three"]
 
 
+def test_a_file_that_is_not_wanted_any_more_is_left_alone(tail: Tail) -> None:
+    """Its pattern was taken out of LOG_FILES: it was not rotated."""
+    tail.append(b"one\n")
+    tail.lines()
+    tail.follower.close()
+    tail.append(b"two\n")
+    tail.pattern = str(tail.folder / "other*.log")
+    tail.start()
+    assert tail.lines() == []
+    assert tail.events() == ["no_files"]
+
+
 def test_another_file_on_the_same_inode_is_read_from_its_beginning(tail: Tail) -> None:
     """An inode is used again after a deletion: the first bytes tell. Its generation is its own."""
     tail.append(b"old content\n")
@@ -328,6 +344,21 @@ def test_start_at_the_end_skips_whole_lines_only(tail: Tail) -> None:
     tail.append(b"f\nnew\n")
     tail.append(b"later\n", "later_access.log")
     assert sorted(tail.lines()) == [b"half", b"later", b"new"]
+
+
+def test_start_at_the_end_does_not_skip_what_another_pattern_reads(tail: Tail) -> None:
+    """A pattern that was followed before keeps its files, whatever is added beside it."""
+    tail.append(b"old\n")
+    tail.append(b"old too\n", "b_access.log")
+    follower = Follower(
+        [str(tail.log), tail.pattern], known=[], start_at_end=[tail.pattern], limits=LIMITS, retire_after_s=30
+    )
+    follower.scan(1.0)
+    chunk = follower.next_chunk(1.0)
+    assert chunk is not None
+    assert chunk.data == b"old\n"
+    assert follower.next_chunk(1.0) is None
+    follower.close()
 
 
 def test_start_at_the_end_is_remembered_before_the_first_line(tail: Tail) -> None:

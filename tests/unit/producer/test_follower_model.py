@@ -41,7 +41,7 @@ class FollowedFolder(RuleBasedStateMachine):
         self.follower = Follower(
             [str(self.folder / "*access.log")],
             known=self.positions.values(),
-            start_at_end=False,
+            start_at_end=(),
             limits=LIMITS,
             retire_after_s=RETIRE_AFTER_S,
         )
