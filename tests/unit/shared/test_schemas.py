@@ -41,7 +41,7 @@ def record(**changes: object) -> AccessRecord:
 
 
 def test_published_json_schema_is_the_models() -> None:
-    """docs/ holds the schema that readers in other languages use; regenerate it with the command in docs/schema.md."""
+    """docs/ holds the schema that readers in other languages use; docs/record.md tells how to make it anew."""
     assert json.loads(SCHEMA_FILE.read_text()) == AccessRecord.model_json_schema()
 
 

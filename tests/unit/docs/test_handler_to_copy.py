@@ -1,0 +1,35 @@
+"""A handler is a function: call it with records. (docs/adding-a-consumer.md shows this file.)"""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.consumer.examples.errors_only import handle
+from shared.schemas import AccessRecord, Source
+
+
+def record(status: int, path: str) -> AccessRecord:
+    return AccessRecord(
+        schema_version=1,
+        time=datetime(2026, 11, 22, 15, 1, 9, tzinfo=UTC),
+        client_address="192.0.2.1",
+        remote_user=None,
+        method="GET",
+        path=path,
+        query=None,
+        protocol="HTTP/1.1",
+        request=None,
+        status=status,
+        body_bytes=17,
+        referrer=None,
+        user_agent=None,
+        forwarded_for=None,
+        escaped_fields=(),
+        source=Source(host="web-1", file="/var/log/nginx/access.log", generation="1-a", offset=0, length=80),
+    )
+
+
+async def test_errors_are_printed_and_nothing_else_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example shows the requests that the server failed to answer."""
+    await handle([record(200, "/fine"), record(503, "/busy")])
+    assert capsys.readouterr().out == "2026-11-22 15:01:09+00:00 503 GET /busy\n"
