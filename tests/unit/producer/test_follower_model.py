@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -159,6 +160,7 @@ class FollowedFolder(RuleBasedStateMachine):
         self.retire()
         assert self.follower is not None
         self.follower.close()
+        shutil.rmtree(self.folder)
         assert sorted(self.read) == sorted(self.written)
         assert max(self.places.values(), default=1) == 1
 
