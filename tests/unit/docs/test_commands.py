@@ -57,6 +57,13 @@ def make_variables() -> frozenset[str]:
     return frozenset(asked) | frozenset(by_script) | OTHER_VARIABLES
 
 
+@cache
+def bench_variables() -> frozenset[str]:
+    """The variables of `make bench`."""
+    source = (ROOT / "bench" / "__main__.py").read_text()
+    return frozenset(re.findall(r'_flag\("([A-Z_]+)"', source))
+
+
 @every_page
 def test_every_make_target_exists(page: Path) -> None:
     """`make X` on a page is a target of the Makefile."""
@@ -69,7 +76,7 @@ def test_every_variable_exists(page: Path) -> None:
     text = shell(page)
     named = set(re.findall(r"(?<![\w$/-])([A-Z][A-Z_]{2,})=", text))
     named |= set(re.findall(r"^([A-Z]+(?:_[A-Z]+)+)$", text, re.MULTILINE))
-    assert named <= settings() | compose_variables() | make_variables()
+    assert named <= settings() | compose_variables() | make_variables() | bench_variables()
 
 
 @every_page
