@@ -39,7 +39,7 @@ def _producers(quick: bool) -> Suite:
         ),
         size=100_000 if quick else 400_000,
         repetitions=2 if quick else 5,
-        warm_up_size=20_000 if quick else 100_000,
+        warm_up_size=20_000 if quick else 200_000,
     )
 
 
