@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -155,10 +156,11 @@ class DockerStack:
             tell(f"Note: {line}")
         self._state = self._state.model_copy(update={"running": True})
         self._state_file.save(self._state)
-        tell("Building the image (a no-op when nothing changed).")
+        tell("Building the image (a minute the first time, a moment when nothing changed).")
         # Through one service: Compose labels an image with the service it was built for, and each of them in turn
         # would give the one image another identity, so that every `up` recreated every container.
-        self._must(self._command("build", BUILT_THROUGH, every_profile=False), BUILD_TIMEOUT_S, shown=True)
+        quiet = () if sys.stdout.isatty() else ("--quiet",)
+        self._must(self._command("build", *quiet, BUILT_THROUGH, every_profile=False), BUILD_TIMEOUT_S, shown=True)
         plain = {name: count for name, count in self._state.scale.items() if not self._services[name].profiles}
         scaled = [word for name, count in plain.items() for word in ("--scale", f"{name}={count}")]
         self._must(
@@ -218,7 +220,7 @@ class DockerStack:
     def down(self, tell: Tell) -> None:
         tell("Draining: consumers, producer and demo first, Kafka last.")
         self._must(self._command("down", "--remove-orphans"), DOWN_TIMEOUT_S, shown=True)
-        self._state_file.save(StackState(mode="docker"))
+        self._state_file.save(self._state.model_copy(update={"running": False, "scale": {}}))
 
     def clean(self, tell: Tell) -> None:
         tell("Removing containers and volumes.")

@@ -269,7 +269,7 @@ class LocalStack:
         stop_orphans(orphans(self._run))
         remove_socket_folder(self._state.socket)
         # Ports stay known, so that the next `up` comes back where this one was; the choices end with the run.
-        self._state_file.save(StackState(mode="local", ports=self._state.ports))
+        self._state_file.save(self._state.model_copy(update={"running": False, "scale": {}}))
 
     def clean(self, tell: Tell) -> None:
         self.down(tell)

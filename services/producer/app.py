@@ -12,6 +12,7 @@ from services.producer.deliver.checkpoint import CheckpointStore, LastRun
 from services.producer.deliver.outbox import Outbox, OutboxSettings
 from services.producer.deliver.progress import Progress
 from services.producer.follow import Follower
+from services.producer.follow.identity import folder_inode, new_patterns
 from services.producer.follow.tailed_file import ReadLimits
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
@@ -36,13 +37,14 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         collector(registry=registry)
     metrics = ProducerMetrics(registry)
     health = Health(time.monotonic, STALLED_AFTER_S)
-    store = CheckpointStore(settings.checkpoint_file, settings.log_files)
-    last_run = store.load() or LastRun((), ())
+    patterns = {pattern: folder_inode(pattern) for pattern in settings.log_files}
+    store = CheckpointStore(settings.checkpoint_file, patterns)
+    last_run = store.load() or LastRun((), {})
     progress = Progress(last_run.files)
     follower = Follower(
         settings.log_files,
         known=last_run.files,
-        start_at_end=set(settings.log_files) - set(last_run.patterns) if settings.start_at == "end" else (),
+        start_at_end=new_patterns(patterns, last_run.patterns) if settings.start_at == "end" else (),
         limits=ReadLimits.for_lines(settings.max_line_bytes),
         retire_after_s=settings.retire_after_s,
     )

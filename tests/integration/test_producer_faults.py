@@ -116,7 +116,7 @@ def test_a_broker_that_hangs_is_noticed_and_survived(site: Site, breakable_broke
         producer.wait_for_event("broker_unavailable")
         breakable_broker.resume()
         until(lambda: confirmed(site) == site.log.stat().st_size, "all of the file confirmed")
-        assert len(producer.events("broker_connected")) >= 2
+        producer.wait_for_event("broker_connected", 2)
         assert producer.terminate() == 0
     result = audit(read_topic(site.bootstrap_servers, site.topics.records), 2000)
     assert result.complete, result

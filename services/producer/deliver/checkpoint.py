@@ -7,7 +7,7 @@ whole. It may be older than what is confirmed (then some lines are sent twice), 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,24 +36,24 @@ class _Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     version: Literal[1]
-    patterns: tuple[str, ...] = ()
+    patterns: dict[str, int | None] = {}
     files: tuple[_File, ...]
 
 
 @dataclass(frozen=True)
 class LastRun:
-    """What the checkpoint tells: the files, and the patterns that were followed."""
+    """What the checkpoint tells: the files, and the patterns that were followed, each with its folder's inode."""
 
     files: tuple[KnownFile, ...]
-    patterns: tuple[str, ...]
+    patterns: Mapping[str, int | None]
 
 
 class CheckpointStore:
     """Reads and writes one checkpoint file. Has one writer. `patterns` are those of this run."""
 
-    def __init__(self, path: Path, patterns: Sequence[str]) -> None:
+    def __init__(self, path: Path, patterns: Mapping[str, int | None]) -> None:
         self._path = path
-        self._patterns = tuple(patterns)
+        self._patterns = dict(patterns)
 
     def load(self) -> LastRun | None:
         """The last run; None when there was none.

@@ -1,4 +1,4 @@
-"""Pure decisions about files: what names a file's content, and whether a file is one that is known.
+"""Decisions about files: what names a file's content, and whether a file is one that is known.
 
 An inode alone is not enough: it is used again after a deletion, and it stays when a file is truncated. The first bytes
 alone are not enough: two sites' logs may begin alike. Both together are kept, and the hash covers only bytes that
@@ -8,8 +8,8 @@ were there before, so a file that has grown is still itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import PurePath
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePath
 
 from services.producer.chunk import FileIdentity
 
@@ -68,3 +68,23 @@ def pattern_directory(pattern: str) -> str:
         if any(character in part for character in "*?["):
             return str(PurePath(*parts[:index])) if index else "."
     return str(PurePath(*parts)) if parts else "."
+
+
+def folder_inode(pattern: str) -> int | None:
+    """The inode of the folder that a pattern starts from; None while there is none."""
+    try:
+        return Path(pattern_directory(pattern)).stat().st_ino
+    except OSError:
+        return None
+
+
+def new_patterns(now: Mapping[str, int | None], before: Mapping[str, int | None]) -> set[str]:
+    """The patterns that were not followed before: unknown ones, and those whose folder is another one now.
+
+    A container sees the demo's logs and later the host's own under one path.
+    """
+    return {
+        pattern
+        for pattern, inode in now.items()
+        if pattern not in before or (before[pattern] is not None and inode != before[pattern])
+    }

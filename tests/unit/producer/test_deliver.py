@@ -85,16 +85,18 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
     tmp_path_factory: pytest.TempPathFactory, files: list[KnownFile]
 ) -> None:
     """Any name, any number."""
-    store = CheckpointStore(tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json", ["*.log"])
+    store = CheckpointStore(
+        tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json", {"*.log": 7, "b": None}
+    )
     assert store.load() is None
     store.save(files)
-    assert store.load() == LastRun(tuple(files), ("*.log",))
+    assert store.load() == LastRun(tuple(files), {"*.log": 7, "b": None})
 
 
 def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
     """Never half believed."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path, [])
+    store = CheckpointStore(path, {})
     files = [KnownFile(file_named("a"), 12345), KnownFile(file_named("b"), 9)]
     store.save(files)
     whole = path.read_bytes()
@@ -107,7 +109,7 @@ def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> Non
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk shows before the old one is gone; a temporary that a crash left is no matter."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path, [])
+    store = CheckpointStore(path, {})
     store.save([KnownFile(file_named("a"), 1)])
     (tmp_path / "checkpoint.json.new").write_bytes(b"left over from a crash")
 
@@ -118,6 +120,6 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             store.save([KnownFile(file_named("a"), 2)])
-    assert store.load() == LastRun((KnownFile(file_named("a"), 1),), ())
+    assert store.load() == LastRun((KnownFile(file_named("a"), 1),), {})
     store.save([KnownFile(file_named("a"), 3)])
-    assert store.load() == LastRun((KnownFile(file_named("a"), 3),), ())
+    assert store.load() == LastRun((KnownFile(file_named("a"), 3),), {})

@@ -11,6 +11,7 @@ import pytest
 
 from services.producer.chunk import Chunk, ChunkKind, KnownFile
 from services.producer.follow import Follower
+from services.producer.follow.identity import new_patterns
 from services.producer.follow.tailed_file import ReadLimits
 
 LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=256, excerpt_bytes=32, max_lines=4)
@@ -359,6 +360,13 @@ def test_start_at_the_end_does_not_skip_what_another_pattern_reads(tail: Tail) -
     assert chunk.data == b"old\n"
     assert follower.next_chunk(1.0) is None
     follower.close()
+
+
+def test_a_pattern_is_new_when_it_or_its_folder_is() -> None:
+    """A folder that was not there yet makes no pattern new; else what was written meanwhile would be skipped."""
+    assert new_patterns({"a": 1, "b": 2}, {}) == {"a", "b"}
+    assert new_patterns({"a": 1, "b": 2}, {"a": 1, "b": 3}) == {"b"}
+    assert new_patterns({"a": 1, "b": None}, {"a": None, "b": None}) == set()
 
 
 def test_start_at_the_end_is_remembered_before_the_first_line(tail: Tail) -> None:

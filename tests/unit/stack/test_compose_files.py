@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic_settings import BaseSettings
+
+from services.consumer.settings import ConsumerSettings
+from services.producer.settings import ProducerSettings
+from services.topics.settings import TopicsSettings
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "compose").glob("*.yaml"))
@@ -54,6 +59,21 @@ def test_service_name_is_the_key(name: str) -> None:
     """The group id is made of it: one wrong copy would turn fanout into load balancing."""
     assert SERVICES[name]["environment"]["SERVICE_NAME"] == name
     assert "KAFKA_GROUP_ID" not in SERVICES[name]["environment"]
+
+
+# One value for all groups, or for all replicas of the local mode, would be wrong.
+NOT_PASSED_ON = {"KAFKA_GROUP_ID"}
+OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("producer", ProducerSettings), ("topics", TopicsSettings), *((name, ConsumerSettings) for name in SCALING)],
+)
+def test_every_setting_can_be_set_from_outside(name: str, kind: type[BaseSettings]) -> None:
+    """Else a variable that docs/settings.md names would be ignored without a word. SOURCE_HOST is the host's name."""
+    settings = {field.upper() for field in kind.model_fields} - NOT_PASSED_ON - OF_ONE_SINK - {"SOURCE_HOST"}
+    assert settings <= SERVICES[name]["environment"].keys()
 
 
 @pytest.mark.parametrize("name", SCALING)
