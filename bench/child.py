@@ -79,11 +79,19 @@ class Child:
         """Return when the condition holds. Raises BenchmarkFailed when the process ends first or the time is over."""
         give_up_at = time.monotonic() + timeout_s
         while not condition():
-            if self._process.poll() is not None:
-                raise BenchmarkFailed(f"{self.module} ended before {what}: {self._said()}")
+            self.require_running()
             if time.monotonic() > give_up_at:
                 raise BenchmarkFailed(f"{self.module}: waited {timeout_s:g} s in vain for {what}. {self._said()}")
             time.sleep(POLL_INTERVAL_S)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def require_running(self) -> None:
+        """Raises BenchmarkFailed, with what it said, when it has ended too early."""
+        if self.has_ended:
+            raise BenchmarkFailed(f"{self.module} ended with {self._process.returncode}: {self._said()}")
 
     def wait_until_ready(self, http_port: int, timeout_s: float) -> None:
         """Until /readyz says so."""

@@ -22,13 +22,16 @@ async def tail(job: Job) -> None:
         job.log.touch()
         job.announce_ready()
         with job.log.open("rb") as file:
+            start = 0
             while True:
-                start = file.tell()
-                data = b"".join(file.readlines())
+                file.seek(start)
+                read = file.read()
+                data = read[: read.rfind(b"\n") + 1]  # a line over the end of a page can be seen half-written
                 if not data:
                     await asyncio.sleep(LOOK_INTERVAL_S)
                     continue
                 parsed = parser.parse(Chunk(identity, start, start + len(data), data))
+                start += len(data)
                 for value, address in zip(parsed.values, parsed.addresses, strict=True):
                     await client.send(job.topic, value, key=address)
                 await asyncio.sleep(0)

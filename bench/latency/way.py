@@ -36,7 +36,10 @@ def travel(stage: Stage, producer: str, consumer: str, line_count: int) -> Figur
                 child.wait_until_ready(int(settings["HTTP_PORT"]), READY_TIMEOUT_S)
             meters = [Meter(stage.broker.pid, child.pid) for child in (producing, consuming)]
             write_lines(log, line_count)
-            consuming.wait_until(result_file.exists, "every line had arrived", LATE_TIMEOUT_S)
+            consuming.wait_until(
+                lambda: result_file.exists() or producing.has_ended, "every line had arrived", LATE_TIMEOUT_S
+            )
+            producing.require_running()
             busy = [meter.stop() for meter in meters]
             idle = _idle_figures(stage, producing, consuming)
             for child in (producing, consuming):
