@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from bench.errors import BenchmarkFailed
 from bench.workload import write_access_log
 from compose.local.broker import Broker
 from compose.local.ports import free_port
 
 PARTITION_COUNT = 8
 ANSWER_TIMEOUT_S = 30.0
+RETRY_INTERVAL_S = 0.05
 LOG_EMERGENCIES_ONLY = 0  # librdkafka would tell on stderr that the broker is gone at the end
 
 
@@ -92,6 +95,16 @@ class Stage:
 
     def record_count(self, topic: str) -> int:
         """The sum of the end offsets: what the broker has confirmed to an idempotent producer."""
+        give_up_at = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            try:
+                return self._sum_of_end_offsets(topic)
+            except KafkaException as error:  # a new topic on a busy broker may have no leader yet
+                if not error.args[0].retriable() or time.monotonic() > give_up_at:
+                    raise BenchmarkFailed(f"the broker does not tell the end offsets of {topic}: {error}") from error
+            time.sleep(RETRY_INTERVAL_S)
+
+    def _sum_of_end_offsets(self, topic: str) -> int:
         places = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITION_COUNT)}
         answers = self._admin.list_offsets(places, request_timeout=ANSWER_TIMEOUT_S)
         return sum(answer.result(ANSWER_TIMEOUT_S).offset for answer in answers.values())
