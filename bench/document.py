@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from bench.machine import Conditions
-from bench.rounds import SuiteResult, run_count
+from bench.rounds import SuiteResult
 from bench.tables import TextTable, figures_table, ratios_table
 
 _HEAD = """\
@@ -21,15 +21,18 @@ temporary folder.
 {conditions}
 
 ## How to read it
-- Every contender runs as a process of its own against the same broker, and has to prove its work: the end offsets of
-  the topic must equal the lines, every value must be a valid record. A run that falls short ends the benchmark.
+- Every contender runs as a process of its own against the same broker, and has to prove its work: after a producer the
+  end offsets of the topic must add up to the lines, a consumer has to count every record as a valid model. A run that
+  falls short ends the benchmark.
 - A round runs every contender once, in a random order; a first round warms up and is not counted. Cells are medians
   over the rounds with `(lowest … highest)`.
-- **Ratios are ours divided by theirs within a round**, then the median of the rounds. Only they carry over to another
-  day or machine. For rates above 1 is better for us; for CPU, memory and latency below 1 is.
+- **Ratios are ours divided by theirs within a round**, then the median of the rounds. Absolute figures hold for this
+  machine at that hour only; ratios carry over better, within their range. For rates above 1 is better for us; for CPU,
+  memory and latency below 1 is.
 - The broker shares the cores with the contender, and *cores busy with other programs* tells what else ran meanwhile:
-  {foreign} of {cores} cores in the median of all runs. Where that is not near 0, absolute figures are too low, and
-  CPU per line, which hardly depends on it, says more than the rate.
+  {foreign} of {cores} cores in the median of all runs. Where that is not near 0, rates are too low and CPU per line is
+  too high, because busy neighbours share caches and execution units. The broker's CPU falls from round to round while
+  its JVM compiles.
 - The log: {lines:,} combined lines of about 247 bytes from 20,000 clients, every second path a new one. Peers get our
   parser, our allocator settings and no callback per record; what they leave out (checkpoint, delivery reports, dead
   letters, metrics, health) ours has.
@@ -51,7 +54,7 @@ def markdown(results: Sequence[SuiteResult], conditions: Conditions) -> str:
 
 def _section(result: SuiteResult) -> str:
     suite = result.suite
-    rounds = f"{suite.repetitions} rounds, {run_count(suite)} runs with the warm-up."
+    rounds = f"Rounds: {suite.repetitions}{', after one to warm up' if suite.warm_up_size else ''}."
     tables = [_table(figures_table(result))]
     if ratios := ratios_table(result):
         tables.append(_table(ratios))
