@@ -28,8 +28,8 @@ def _producers(quick: bool) -> Suite:
     return Suite(
         title="Producer: from a file to confirmed by the broker",
         explanation="acks=all, idempotent, zstd, 8 partitions by client address. The log appears in the followed "
-        "folder at once; the clock stops when the end offsets add up to its lines. CPU is that of the process. The model "
-        "per line gets a quarter of the lines.",
+        "folder at once; the clock stops when the end offsets add up to its lines. CPU is that of the process. The "
+        "model per line gets a quarter of the lines.",
         contenders=(OurProducer(), ConfluentProducer(), PerRecordProducer(), NaiveProducer()),
         figures=(
             Figure("thousand_per_s", "thousand lines/s", 0, compared=True),
@@ -66,7 +66,8 @@ def _latency(quick: bool) -> Suite:
     return Suite(
         title="Latency: from a line that is due to the handler that has its record, 1,000 lines/s",
         explanation="Each line is a write of its own and carries the moment at which it was due, so that a writer that "
-        "was held up counts as delay. The hand-written tail looks every 10 ms when it has read all. Then both processes have nothing to do for 10 s: idle CPU, and RSS at its end.",
+        "was held up counts as delay. The hand-written tail looks every 10 ms when it has read all. "
+        "Then both processes have nothing to do for 10 s: idle CPU, and RSS at its end.",
         contenders=(OurPair(), PlainPair()),
         figures=(
             Figure("p50_ms", "p50 ms", 1, compared=True),
