@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.consumer.dead_letters import DeadLetterQueue
@@ -30,6 +30,8 @@ POLL_TIMEOUT_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
 # What on_revoked keeps of the rebalance timeout, so that this member joins before the group gives up on it.
 REJOIN_RESERVE_S = 1.0
+# After the group has taken partitions away, how long until it must have begun to assign anew.
+LOST_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Pipeline:
         self._reader: GroupReader | None = None
         self._turn = asyncio.Lock()
         self._owned: dict[int, PartitionProgress] = {}
+        self._lost_at: float | None = None
         self._committed_at = time.monotonic()
         self.processed_total = 0
         self.in_flight = 0
@@ -83,9 +86,12 @@ class Pipeline:
         assert self._reader is not None, "connect first"
         batches = await self._reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
         self._tools.health.progressed()
+        # Taken before the turn is waited for: what was polled under one assignment is never work of the next one.
+        polled_for = self.owned
+        self._check_ownership(self._reader, batches)
         async with self._turn:
             for batch in batches:
-                await self._process(batch)
+                await self._process(batch, polled_for.get(batch.partition))
             if self._commit_due():
                 await self._flush_and_commit(self._flush_with_retries)
 
@@ -98,13 +104,22 @@ class Pipeline:
     async def leave(self) -> None:
         """Leave the group without finishing anything."""
         reader, self._reader = self._reader, None
-        self._release()
+        self._release(list(self._owned))
         if reader is not None:
             await reader.stop()
 
-    async def _process(self, batch: RecordBatch) -> None:
-        progress = self._owned.get(batch.partition)
-        if progress is None:
+    def _check_ownership(self, reader: GroupReader, batches: Sequence[RecordBatch]) -> None:
+        """Records of a partition that the group says is ours, and that is not in `_owned`, would be dropped for good.
+
+        Raises RetryableError then: a new reader begins at what is committed. Shortly after a loss this is no fault.
+        """
+        strange = sorted({batch.partition for batch in batches} & reader.assigned - self._owned.keys())
+        lost_lately = self._lost_at is not None and time.monotonic() - self._lost_at < LOST_GRACE_S
+        if strange and not lost_lately:
+            raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
+
+    async def _process(self, batch: RecordBatch, progress: PartitionProgress | None) -> None:
+        if progress is None or self._owned.get(batch.partition) is not progress:
             return  # given away between the poll and now
         started_at = time.monotonic()
         self._note_received(batch, progress)
@@ -199,7 +214,7 @@ class Pipeline:
         except OwnershipLost as error:
             self._tools.metrics.commits_lost.inc()
             self._tools.log.warning("ownership_lost", partitions=sorted(moved), error=str(error))
-            self._release()
+            self._lose({partition: progress for partition, (progress, _offset) in moved.items()})
         except RetryableError as error:
             # What was processed stays processed; the next round commits it.
             self._tools.metrics.commits_failed.inc()
@@ -213,7 +228,7 @@ class Pipeline:
         """Let the batch in flight finish, flush, commit, let go. What that does not reach in time is read again."""
         self._tools.readiness.block(Obstacle.GROUP, "the group reassigns its partitions")
         await self._drain()
-        self._release()
+        self._release(list(self._owned))
 
     async def _drain(self) -> bool:
         because = ""
@@ -229,16 +244,28 @@ class Pipeline:
 
     async def on_assigned(self, partitions: frozenset[int]) -> None:
         """Begin with nothing known about any of them."""
+        self._lost_at = None
         self._owned = {partition: PartitionProgress() for partition in sorted(partitions)}
         self._tools.metrics.assigned_partitions.set(len(partitions))
         self._tools.metrics.rebalances.inc()
         self._tools.readiness.clear(Obstacle.GROUP)
         self._tools.log.info("partitions_assigned", group=self._settings.group_id, partitions=sorted(partitions))
 
-    def _release(self) -> None:
+    def _lose(self, committing: Mapping[int, PartitionProgress]) -> None:
+        """A commit found that these belong to another member. Its answer may come late, after the next assignment.
+
+        What was assigned since has progress of its own, and stays.
+        """
+        lost = [partition for partition, progress in committing.items() if self._owned.get(partition) is progress]
+        if lost:
+            self._lost_at = time.monotonic()
+            self._tools.readiness.block(Obstacle.GROUP, "the group gave the partitions away")
+            self._release(lost)
+
+    def _release(self, partitions: Collection[int]) -> None:
         """These partitions are nobody's or another member's: forget what is not committed."""
-        for partition in self._owned:
+        for partition in partitions:
             self._tools.metrics.lag(partition, None, None)
-        self._tools.sink.forget(list(self._owned))
-        self._owned = {}
-        self._tools.metrics.assigned_partitions.set(0)
+        self._tools.sink.forget(partitions)
+        self._owned = {number: progress for number, progress in self._owned.items() if number not in partitions}
+        self._tools.metrics.assigned_partitions.set(len(self._owned))

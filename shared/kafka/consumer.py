@@ -71,6 +71,7 @@ class GroupReader:
         self._listener = listener
         self._fetch: asyncio.Task[tuple[int, dict[TopicPartition, list[ReceivedRecord]]]] | None = None
         self._assignment_number = 0
+        self._assigned_now: frozenset[int] = frozenset()
         self._joining_since: float | None = time.monotonic()
         self._stopped = False
 
@@ -109,6 +110,11 @@ class GroupReader:
         """A member that subscribes to an absent topic gets no partitions and no error: ask first."""
         if self._topic not in await self._client.topics():
             raise BrokerUnavailable(f"topic {self._topic} does not exist yet; the `topics` service makes it")
+
+    @property
+    def assigned(self) -> frozenset[int]:
+        """The partitions that the group has given to this member; none while it reassigns them."""
+        return self._assigned_now
 
     @property
     def joining_for_s(self) -> float:
@@ -191,15 +197,17 @@ class GroupReader:
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
         self._assignment_number += 1
+        self._assigned_now = frozenset()
         self._joining_since = time.monotonic()
         if not self._stopped:
             await self._listener.on_revoked(frozenset(place.partition for place in partitions))
 
     async def _assigned(self, partitions: Collection[TopicPartition]) -> None:
         self._assignment_number += 1
+        self._assigned_now = frozenset(place.partition for place in partitions)
         self._joining_since = None
         if not self._stopped:
-            await self._listener.on_assigned(frozenset(place.partition for place in partitions))
+            await self._listener.on_assigned(self._assigned_now)
 
 
 class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
