@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from services.producer.deliver.checkpoint import CheckpointStore
@@ -21,11 +22,12 @@ from shared.runtime.logging import get_logger
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
+NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True)
 class PipelineLimits:
-    """Times in seconds."""
+    """How often files are looked at and the checkpoint is written, and how long a shutdown waits for confirmations."""
 
     scan_interval_s: float
     checkpoint_interval_s: float
@@ -62,8 +64,11 @@ class Pipeline:
         self._scan_wanted = asyncio.Event()
         self._deadline = asyncio.timeout(None)
         self._failures = 0
+        self._confirmed_before = 0
         self._saved_changes = -1
         self._checkpoint_failing = False
+        # One thread: a save that was given up while it waited for the disk ends before the next one begins.
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
     async def run(self, shutdown: Shutdown) -> None:
         """Raises FatalError when going on makes no sense; whatever was confirmed is in the checkpoint then too."""
@@ -83,6 +88,7 @@ class Pipeline:
                     task.cancel()
                 await asyncio.wait((*tasks, waking))
                 await self._save_checkpoint()
+                self._disk.shutdown(wait=False)
                 self._follower.close()
             for task in ended:
                 task.result()
@@ -94,7 +100,8 @@ class Pipeline:
                 while not (shutdown.requested and self._outbox.in_flight_chunks == 0):
                     await self._run_incarnation(shutdown)
         except TimeoutError:
-            self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
+            if self._outbox.in_flight_chunks:
+                self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
         self._log_what_is_left()
 
     async def _run_incarnation(self, shutdown: Shutdown) -> None:
@@ -104,7 +111,6 @@ class Pipeline:
             publisher = await self._connect()
             self._metrics.incarnations.inc()
             await self._outbox.use(publisher)
-            self._on_broker_found()
             await self._pump(shutdown)
             await self._outbox.drain()
             await publisher.close()
@@ -128,10 +134,13 @@ class Pipeline:
     async def _pump(self, shutdown: Shutdown) -> None:
         """The loop that lines flow through. Raises the failure of the incarnation."""
         while not shutdown.requested:
-            self._health.progressed()
             self._outbox.check()
+            self._note_recovery()
             self._wake_up.clear()
             chunk = self._follower.next_chunk(time.monotonic()) if self._outbox.has_room else None
+            if chunk is None and self._follower.has_more:
+                await asyncio.sleep(0)
+                continue
             if chunk is None:
                 await self._sleep(self._limits.scan_interval_s)
                 continue
@@ -148,6 +157,7 @@ class Pipeline:
             except TimeoutError:
                 pass  # nothing was announced; what no file system announces is seen now
             self._scan_wanted.clear()
+            self._health.progressed()
             self._scan(notifier)
             self._wake_up.set()
 
@@ -180,7 +190,10 @@ class Pipeline:
     async def _wake_on_shutdown(self, shutdown: Shutdown) -> None:
         await shutdown.wait()
         self._wake_up.set()
-        self._deadline.reschedule(asyncio.get_running_loop().time() + self._limits.drain_timeout_s)
+        timeout_s = self._limits.drain_timeout_s
+        if self._outbox.in_flight_chunks == 0:
+            timeout_s = min(timeout_s, NOTHING_TO_DRAIN_TIMEOUT_S)  # an attempt to connect may be under way
+        self._deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
 
     async def _checkpoint_forever(self) -> None:
         while True:
@@ -194,7 +207,7 @@ class Pipeline:
             return
         files = self._progress.snapshot()
         try:
-            await asyncio.to_thread(self._store.save, files)
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, files)
         except OSError as error:
             self._metrics.checkpoint_errors.inc()
             if not self._checkpoint_failing:
@@ -208,19 +221,25 @@ class Pipeline:
         self._metrics.checkpoints.inc()
 
     def _on_broker_lost(self, error: RetryableError) -> None:
-        self._metrics.connected.set(0)
-        self._health.progressed()
-        self._health.not_ready_because = str(error)
+        """Told once per loss. A connection over which nothing was confirmed does not end it."""
+        if self._outbox.confirmed_chunks > self._confirmed_before:
+            self._failures = 0
+        self._confirmed_before = self._outbox.confirmed_chunks
         self._failures += 1
+        self._metrics.connected.set(0)
+        self._health.not_ready_because = str(error)
         if self._failures == 1:
             self._log.warning("broker_unavailable", error=str(error), in_flight_bytes=self._outbox.in_flight_bytes)
 
-    def _on_broker_found(self) -> None:
-        self._metrics.connected.set(1)
-        self._failures = 0
-        if not self._health.ready:
+    def _note_recovery(self) -> None:
+        """The broker is back when it confirms, or when there is nothing that it could confirm."""
+        if self._health.ready:
+            return
+        if self._outbox.in_flight_chunks == 0 or self._outbox.confirmed_chunks > self._confirmed_before:
+            self._failures = 0
+            self._metrics.connected.set(1)
+            self._health.not_ready_because = None
             self._log.info("broker_connected", in_flight_bytes=self._outbox.in_flight_bytes)
-        self._health.not_ready_because = None
 
     def _log_what_is_left(self) -> None:
         """What the next start will send, or send again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Literal
@@ -72,4 +73,4 @@ class ProducerSettings(KafkaSettings):
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(pattern.strip() for pattern in value.split(",") if pattern.strip())
+        return tuple(os.path.normpath(pattern.strip()) for pattern in value.split(",") if pattern.strip())

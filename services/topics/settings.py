@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from shared.runtime.settings import KafkaSettings
 
@@ -24,3 +26,12 @@ class TopicsSettings(KafkaSettings):
     kafka_dead_letter_retention_ms: int = Field(
         2_592_000_000, ge=-1, description="Milliseconds that dead letters are kept; -1 keeps them for ever."
     )
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Self:
+        if self.kafka_topic_min_insync_replicas > self.kafka_topic_replication_factor:
+            raise ValueError(
+                f"KAFKA_TOPIC_MIN_INSYNC_REPLICAS={self.kafka_topic_min_insync_replicas} is more than "
+                f"KAFKA_TOPIC_REPLICATION_FACTOR={self.kafka_topic_replication_factor}: nothing could ever be confirmed"
+            )
+        return self

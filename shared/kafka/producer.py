@@ -76,10 +76,7 @@ class BatchPublisher:
 
         A batch is never larger than the smallest `max.message.bytes` of the topics, before compression.
         """
-        try:
-            limit_bytes = await max_message_bytes(settings, topics)
-        except kafka_errors.KafkaError as error:
-            raise translate(error, "reading the topics' settings") from error
+        limit_bytes = await max_message_bytes(settings, topics)
         batch_bytes = min(max_batch_bytes, limit_bytes)
         client = AIOKafkaProducer(
             **client_options(settings),
@@ -131,6 +128,7 @@ class BatchPublisher:
             if self._unconfirmed.pop(future, None) is None:
                 return  # abandoned and reported
             if error := future.exception():
+                self._stop_sending()
                 report(-1, translate(error, f"publishing to {topic}/{partition}"))
             else:
                 metadata = future.result()
@@ -138,6 +136,12 @@ class BatchPublisher:
 
         self._unconfirmed[confirmation] = lambda error: report(-1, error)
         confirmation.add_done_callback(on_done)
+
+    def _stop_sending(self) -> None:
+        """After a failure, at once: a broker that knows nothing of this client yet would take the partition's next
+        batch although this one is missing before it.
+        """
+        self._client._sender.sender_task.cancel()
 
     async def close(self) -> None:
         """End the incarnation. The caller has awaited every confirmation that it wants; others are reported failed."""
@@ -161,10 +165,10 @@ class BatchPublisher:
 
 
 async def _partition_count(client: AIOKafkaProducer, topic: str) -> int:
-    partitions = await client.partitions_for(topic)
-    if not partitions:
-        raise BrokerUnavailable(f"topic {topic} does not exist yet; the `topics` service makes it")
-    return len(partitions)
+    try:
+        return len(await client.partitions_for(topic))
+    except kafka_errors.UnknownTopicOrPartitionError as error:
+        raise BrokerUnavailable(f"topic {topic} does not exist yet; the `topics` service makes it") from error
 
 
 async def _abandon(client: AIOKafkaProducer) -> None:

@@ -11,7 +11,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from shared.errors import FatalError
+from shared.errors import BrokerUnavailable, FatalError
 from shared.kafka.connection import client_options, translate
 from shared.runtime.settings import KafkaSettings
 
@@ -77,6 +77,8 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
         error = kafka_errors.for_code(code)
         if error is kafka_errors.TopicAlreadyExistsError:
             return False
+        if error.retriable or error is kafka_errors.InvalidReplicationFactorError:  # brokers may still be coming
+            raise BrokerUnavailable(f"topic {spec.name} cannot be made yet: {message or error.__name__}")
         if error is not kafka_errors.NoError:
             raise FatalError(f"the broker refused to make topic {spec.name}: {message or error.__name__}")
     return True

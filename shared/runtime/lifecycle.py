@@ -14,9 +14,12 @@ import uvloop
 from shared.errors import FatalError, InvalidSettings
 from shared.runtime.logging import configure_logging, get_logger
 from shared.runtime.settings import Settings, help_text, load_settings
+from shared.runtime.watchdog import Watchdog
 
 EXIT_FATAL = 1
 EXIT_SETTINGS = 2
+# What closing may take behind SHUTDOWN_TIMEOUT_S; the containers' grace is longer than both.
+CLOSING_RESERVE_S = 3.0
 
 
 class Shutdown:
@@ -67,9 +70,15 @@ def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown],
 
 async def _run(settings: Settings, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
     shutdown = Shutdown()
+    watchdog = Watchdog()
     loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        watchdog.limit(settings.shutdown_timeout_s + CLOSING_RESERVE_S)
+        _on_signal(number, shutdown)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, number, shutdown)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         await serve(settings, shutdown)
     except InvalidSettings as error:

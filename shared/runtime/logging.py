@@ -7,6 +7,7 @@ way, and the Kafka client's repeated complaints are thinned out.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from shared.schemas.terminal import escape_terminal_controls
 
 Logger = structlog.typing.FilteringBoundLogger
 
+_STEERING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 REPEAT_INTERVAL_S = 60.0
 MAX_FOREIGN_MESSAGE_CHARACTERS = 2_000
 
@@ -36,7 +38,7 @@ def configure_logging(settings: ServiceSettings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if console else _render_json
+    renderer: structlog.typing.Processor = _ConsoleRenderer() if console else _render_json
     structlog.configure(
         processors=[*common, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -76,6 +78,17 @@ def get_logger() -> Logger:
 
 def _render_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> bytes:
     return escape_terminal_controls(orjson.dumps(event, default=repr))
+
+
+class _ConsoleRenderer(structlog.dev.ConsoleRenderer):
+    """Text for people, in which no value of an event can steer the terminal: names of files are anybody's choice."""
+
+    def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        return super().__call__(logger, method, {name: _harmless(value) for name, value in event.items()})
+
+
+def _harmless(value: Any) -> Any:
+    return _STEERING.sub(lambda match: f"\\x{ord(match[0]):02x}", value) if isinstance(value, str) else value
 
 
 def _route_foreign_loggers(

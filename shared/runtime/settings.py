@@ -5,13 +5,14 @@ A field's name in capitals is the variable; its description is the text of `--he
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -34,7 +35,10 @@ class ServiceSettings(BaseSettings):
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 takes any free one.")
     report_interval_s: float = Field(10.0, gt=0, description="Seconds between two progress lines in the log.")
     shutdown_timeout_s: float = Field(
-        20.0, gt=0, description="Seconds that SIGTERM leaves for draining; the container's grace must be longer."
+        20.0,
+        gt=0,
+        le=86_400,
+        description="Seconds that SIGTERM leaves for draining; the container's grace must be longer.",
     )
 
     @property
@@ -56,6 +60,22 @@ class KafkaSettings(ServiceSettings):
     kafka_request_timeout_ms: int = Field(
         15_000, ge=1_000, description="Longest wait for one answer of a broker, in milliseconds."
     )
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _check_servers(cls, servers: str) -> str:
+        for server in servers.split(","):
+            if not re.fullmatch(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:\d{1,5})?\s*", server):
+                raise ValueError(f"{server!r} is no `host:port`")
+        return servers
+
+    @model_validator(mode="after")
+    def _check_topics(self) -> Self:
+        if self.kafka_topic == self.kafka_dead_letter_topic:
+            raise ValueError(
+                f"KAFKA_TOPIC and KAFKA_DEAD_LETTER_TOPIC are both {self.kafka_topic!r}; they must be two topics"
+            )
+        return self
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)

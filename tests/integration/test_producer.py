@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -281,14 +280,3 @@ def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed() -> None:
     for name, value in settings.items():
         assert f"{name}='{value}'" in result.stderr
     assert "'client', 'file' or 'spread'" in result.stderr
-
-
-def test_a_second_signal_ends_it_at_once(site: Site) -> None:
-    """However long the drain would take."""
-    site = Site(site.folder, "127.0.0.1:9", site.topics)
-    append(site.log, lines(0, 100))
-    with site.producer(SHUTDOWN_TIMEOUT_S="3600") as producer:
-        producer.wait_for_event("broker_unavailable")
-        producer.process.send_signal(signal.SIGTERM)
-        producer.process.send_signal(signal.SIGINT)
-        assert producer.process.wait(EXIT_TIMEOUT_S) in (0, 128 + signal.SIGINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -178,3 +179,36 @@ def test_a_file_truncated_while_its_lines_are_unconfirmed_loses_nothing(site: Si
         until(lambda: len(read_topic(site.bootstrap_servers, site.topics.records)) >= 610, "all lines in the topic")
         assert producer.terminate() == 0
     assert audit(read_topic(site.bootstrap_servers, site.topics.records), 610).complete
+
+
+def test_a_second_signal_ends_it_at_once(site: Site, breakable_broker: Broker) -> None:
+    """However long the drain would take: there are lines in flight and no broker."""
+    append(site.log, lines(0, 10))
+    with site.producer(SHUTDOWN_TIMEOUT_S="3600") as producer:
+        until(lambda: confirmed(site) == site.log.stat().st_size, "the first lines confirmed")
+        breakable_broker.kill()
+        append(site.log, lines(10, 1000))
+        until(lambda: in_flight(producer.events("progress")), "lines in flight")
+        producer.process.send_signal(signal.SIGTERM)
+        producer.wait_for_event("shutdown_requested")
+        assert producer.process.poll() is None
+        producer.process.send_signal(signal.SIGINT)
+        assert producer.process.wait(5) == 128 + signal.SIGINT
+
+
+def test_a_file_rotated_after_a_stop_without_a_broker_is_delivered(site: Site, breakable_broker: Broker) -> None:
+    """Followed, never confirmed, rotated while nobody ran: it was in the checkpoint from the first look on."""
+    breakable_broker.kill()
+    append(site.log, lines(0, 100))
+    with site.producer(SHUTDOWN_TIMEOUT_S="6") as producer:
+        producer.wait_for_event("broker_unavailable")
+        until(lambda: site.checkpoint.exists(), "the checkpoint written")
+        assert producer.terminate() == 0
+    site.log.rename(site.folder / "access.log.1")
+    append(site.log, lines(100, 50))
+    breakable_broker.start()
+    breakable_broker.wait_until_ready()
+    with site.producer() as producer:
+        until(lambda: len(read_topic(site.bootstrap_servers, site.topics.records)) >= 150, "all lines in the topic")
+        assert producer.terminate() == 0
+    assert audit(read_topic(site.bootstrap_servers, site.topics.records), 150).complete

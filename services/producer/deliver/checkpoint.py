@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from services.producer.chunk import FileIdentity, KnownFile
 from shared.errors import FatalError
@@ -24,12 +24,12 @@ class _File(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     path: str
-    device: int
-    inode: int
+    device: NonNegativeInt
+    inode: NonNegativeInt
     generation: str
-    head_bytes: int
+    head_bytes: NonNegativeInt
     head_hash: str
-    position: int
+    position: NonNegativeInt
 
 
 class _Checkpoint(BaseModel):

@@ -70,6 +70,7 @@ class Outbox:
         self._in_flight: dict[_InFlight, None] = {}
         self._changed = asyncio.Event()
         self._incarnation = 0
+        self.confirmed_chunks = 0
         self._failure: PipelineError | None = None
         self._publisher: BatchPublisher | None = None
         self._partitioner = Partitioner(settings.partition_by, 1)
@@ -136,7 +137,7 @@ class Outbox:
         entry.sent_at = self._now()
         entry.unconfirmed_batches = 0
         entry.sealed = False
-        entry.parsed = reject_oversized(entry.parsed, self._started().max_record_bytes)
+        entry.parsed = reject_oversized(entry.parsed, self._max_value_bytes(entry.parsed))
         try:
             await self._send_records(entry)
             await self._send_rejects(entry)
@@ -145,6 +146,11 @@ class Outbox:
             raise
         entry.sealed = True
         self._settle(entry)
+
+    def _max_value_bytes(self, parsed: ParsedChunk) -> int:
+        """What the topic takes, less the longest key that a record of the chunk may have."""
+        longest_key_bytes = max(map(len, parsed.addresses), default=0) + len(parsed.chunk.file.path.encode())
+        return self._started().max_record_bytes - longest_key_bytes
 
     async def _send_records(self, entry: _InFlight) -> None:
         """One batch per partition, or more where one is full."""
@@ -183,7 +189,7 @@ class Outbox:
     def _dead_letter(self, parsed: ParsedChunk, reject: Reject, max_record_bytes: int) -> DeadLetter:
         file = parsed.chunk.file
         return DeadLetter(
-            raw=reject.raw[: max_record_bytes - HEADERS_BYTES],
+            raw=reject.raw[: max(0, max_record_bytes - HEADERS_BYTES)],
             raw_length=reject.length,
             reason=reject.reason,
             message=reject.message,
@@ -216,6 +222,7 @@ class Outbox:
     def _settle(self, entry: _InFlight) -> None:
         if entry.sealed and entry.unconfirmed_batches == 0 and entry in self._in_flight:
             del self._in_flight[entry]
+            self.confirmed_chunks += 1
             self._progress.confirm(entry.parsed.chunk)
             self._on_confirmed(entry.parsed)
             self._tell_change()

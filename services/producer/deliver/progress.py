@@ -29,6 +29,8 @@ class Progress:
     def begin(self, chunk: Chunk) -> None:
         """A chunk was read; everything before it was read too."""
         known = self._files.pop(chunk.file.generation, None)
+        if known is None:
+            self.changes += 1
         watermark = known[1] if known else Watermark(chunk.start)
         self._files[chunk.file.generation] = (chunk.file, watermark)
         if len(self._files) > MAX_REMEMBERED_FILES:

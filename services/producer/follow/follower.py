@@ -55,6 +55,7 @@ class Follower:
         self._complaints: set[tuple[str, str, str]] = set()
         self._leftovers: list[Chunk] = []
         self._scanned = False
+        self.has_more = False  # whether `next_chunk` gave nothing only because its one step was over
 
     @property
     def files(self) -> Iterable[TailedFile]:
@@ -67,7 +68,7 @@ class Follower:
         return taken
 
     def take_opened(self) -> list[KnownFile]:
-        """Files that were opened since the last call and are not read from their beginning."""
+        """Files that were identified since the last call, with the position that they are read from."""
         taken, self._opened = self._opened, []
         return taken
 
@@ -95,24 +96,35 @@ class Follower:
             self._open_rotated_while_stopped(now)
             self._scanned = True
         for file in list(self._files.values()):
-            self._look_at(file, now)
+            try:
+                self._look_at(file, now)
+            except OSError as error:
+                self._complain_of(file.path, error)
 
     def next_chunk(self, now: float) -> Chunk | None:
-        """The next lines of a file that has some, files taking turns; None when all are read."""
+        """The next lines of a file that has some, files taking turns; None when all are read.
+
+        None also when one bounded step through a long line found no end: then `has_more` is set.
+        """
+        self.has_more = False
         if self._leftovers:
             return self._leftovers.pop(0)
-        for ready in (self._ready_first, self._ready):
-            while ready:
-                file = next(iter(ready))
-                del ready[file]
-                chunk = self._read(file)
-                if chunk is not None or file.has_unsearched_bytes:
-                    file.active_at = now
-                    ready[file] = None  # to the end of the queue
-                if chunk is not None:
-                    return chunk
-                file.drained_size = file.size
+        while file := next(iter(self._ready_first or self._ready), None):
+            chunk = self._read(file)
+            if chunk is not None or file.has_unsearched_bytes:
+                file.active_at = now
+                self._to_the_end_of_the_queue(file)
+                self.has_more = chunk is None
+                return chunk
+            file.drained_size = file.size
+            self._ready_first.pop(file, None)
+            self._ready.pop(file, None)
         return None
+
+    def _to_the_end_of_the_queue(self, file: TailedFile) -> None:
+        """Files take turns; superseded ones do not, the oldest is read to its end first."""
+        if file in self._ready:
+            self._ready[file] = self._ready.pop(file)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -160,8 +172,9 @@ class Follower:
             elif path != file.path:
                 file.path, file.retired_at = path, None
                 self._supersede(file)
-            else:
+            elif file.retired_at is not None:
                 file.retired_at = None
+                self._restore(file)
         self._by_path = {file.path: file for file in self._files.values() if file.retired_at is None}
 
     def _open_if_new(self, path: str) -> None:
@@ -190,8 +203,7 @@ class Follower:
         self._withdraw_complaints(path)
         self._files[(file.device, file.inode)] = file
         self._events.append(events.file_followed(path, file.position, file.size))
-        if file.position:
-            assert file.identity is not None
+        if file.identity is not None:
             self._opened.append(KnownFile(file.identity, file.position))
         self._mark_ready(file)
         return file
@@ -236,7 +248,7 @@ class Follower:
                     paths = [entry.path for entry in entries if entry.inode() in wanted and entry.is_file()]
             except OSError:
                 continue  # the folder is gone, and the files with it
-            for path in sorted(paths):
+            for path in sorted(paths, key=_modified_at):  # the oldest first
                 file = self._open_known(path)
                 if file is not None:
                     file.retired_at = now
@@ -253,9 +265,10 @@ class Follower:
         return self._open(path) if known is not None else None
 
     def _look_at(self, file: TailedFile, now: float) -> None:
-        if file.has_been_replaced():
-            self._events.append(events.file_truncated(file.path, file.position, file.size))
-            file.start_over()
+        self._start_over_if_replaced(file)
+        if file.identify_early():
+            assert file.identity is not None
+            self._opened.append(KnownFile(file.identity, file.position))
         if file.size > file.position:
             self._mark_ready(file)
         if file.retired_at is None or file.drained_size != file.size:
@@ -275,8 +288,15 @@ class Follower:
         del self._files[(file.device, file.inode)]
         file.close()
 
+    def _start_over_if_replaced(self, file: TailedFile) -> None:
+        if file.has_been_replaced():
+            self._events.append(events.file_truncated(file.path, file.position, file.size))
+            file.start_over()
+
     def _read(self, file: TailedFile) -> Chunk | None:
         try:
+            # A write may announce a truncation: looked at before every read, or new lines would pass for old ones.
+            self._start_over_if_replaced(file)
             return file.read_chunk()
         except OSError as error:
             self._complain_of(file.path, error)
@@ -288,6 +308,12 @@ class Follower:
         self._ready.pop(file, None)
         file.superseded = True
         self._ready_first[file] = None
+
+    def _restore(self, file: TailedFile) -> None:
+        """It came back to its place."""
+        file.superseded = False
+        if self._ready_first.pop(file, file) is None:
+            self._ready[file] = None
 
     def _mark_ready(self, file: TailedFile) -> None:
         (self._ready_first if file.superseded else self._ready)[file] = None
@@ -306,6 +332,13 @@ class Follower:
 
     def _withdraw_complaints(self, path: str) -> None:
         self._complaints = {complaint for complaint in self._complaints if complaint[1] != path}
+
+
+def _modified_at(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0  # gone meanwhile; opening it will tell
 
 
 def _matches(pattern: str) -> list[str]:

@@ -57,8 +57,8 @@ def truncations_of(identity: FileIdentity) -> int:
 
 
 def find_known(known: Iterable[FileIdentity], inode: int, head: bytes) -> FileIdentity | None:
-    """The known file that this one is, if any."""
-    return next((identity for identity in known if is_same_content(identity, inode, head)), None)
+    """The known file that this one is, if any; the last of several, which is the one that was read last."""
+    return next((identity for identity in reversed(list(known)) if is_same_content(identity, inode, head)), None)
 
 
 def pattern_directory(pattern: str) -> str:

@@ -69,6 +69,17 @@ class TailedFile:
     def close(self) -> None:
         os.close(self.descriptor)
 
+    def identify_early(self) -> bool:
+        """Name the content as soon as its first line is whole, before anything is read; returns whether it just was.
+
+        A file that is known can be found again after it was rotated, even if nothing of it was confirmed yet.
+        """
+        head = self._head()
+        if self.identity is not None or (b"\n" not in head and len(head) < HEAD_BYTES):
+            return False
+        self.identity = identify(self.first_path, self.device, self.inode, head, self._truncations)
+        return True
+
     def has_been_replaced(self) -> bool:
         """Whether the content is another one now: shorter than what was looked at, or with other first bytes."""
         if self.size < self._searched:

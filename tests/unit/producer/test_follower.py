@@ -48,10 +48,15 @@ class Tail:
         self.follower.scan(self.now)
         for opened in self.follower.take_opened():
             self.positions[opened.identity.generation] = opened
+        return self.read()
+
+    def read(self) -> list[Chunk]:
+        """Read everything without a look at the folder, as after an announced write."""
         taken = []
-        while (chunk := self.follower.next_chunk(self.now)) is not None:
-            self.positions[chunk.file.generation] = KnownFile(chunk.file, chunk.end)
-            taken.append(chunk)
+        while (chunk := self.follower.next_chunk(self.now)) is not None or self.follower.has_more:
+            if chunk is not None:
+                self.positions[chunk.file.generation] = KnownFile(chunk.file, chunk.end)
+                taken.append(chunk)
         return taken
 
     def lines(self, advance_s: float = 1.0) -> list[bytes]:
@@ -183,6 +188,101 @@ def test_truncated_and_regrown_beyond_the_old_position(tail: Tail) -> None:
     os.truncate(tail.log, 0)
     tail.append(b"b: one\nb: two\nb: three\n")
     assert tail.lines() == [b"b: one", b"b: two", b"b: three"]
+
+
+@pytest.mark.parametrize("padding", [0, 3000])
+def test_a_truncation_is_seen_before_the_new_lines_are_read(tail: Tail, padding: int) -> None:
+    """A write announces itself at once, the next look may be a second away: new lines must not pass for old ones."""
+    tail.append(b"a: one\n" + b"p" * padding + b"\n")
+    (first, *_rest) = tail.chunks()
+    os.truncate(tail.log, 0)
+    tail.append(b"b: one\nb: two\n" + b"q" * padding + b"\n")
+    assert tail.follower.notice(str(tail.log))
+    chunks = tail.read()
+    assert chunks[0].start == 0
+    assert chunks[0].data.startswith(b"b: one\nb: two\n")
+    assert chunks[0].file.generation != first.file.generation
+
+
+def test_files_rotated_one_after_the_other_are_read_one_after_the_other(tail: Tail) -> None:
+    """Also when each holds more than one read: a client's lines stay in their order."""
+    for rotation in range(2):
+        tail.append(b"".join(b"%d-%02d\n" % (rotation, number) for number in range(40)))
+        tail.follower.scan(float(rotation))
+        tail.log.rename(tail.folder / f"access.log.{rotation}")
+        tail.follower.scan(rotation + 0.5)
+    tail.append(b"2-00\n")
+    lines = tail.lines()
+    assert len(lines) == 81
+    assert lines == sorted(lines)
+
+
+def test_files_rotated_while_stopped_are_read_the_oldest_first(tail: Tail) -> None:
+    """logrotate gives the oldest one the highest number."""
+    for name in ("access.log", "access2.log"):
+        tail.append(name.encode() + b"\n", name)
+    tail.lines()
+    tail.follower.close()
+    tail.append(b"oldest\n", "access.log")
+    tail.append(b"newer\n", "access2.log")
+    os.utime(tail.log, (1000, 1000))
+    tail.log.rename(tail.folder / "access.log.2")
+    (tail.folder / "access2.log").rename(tail.folder / "access.log.1")
+    tail.start()
+    assert tail.lines() == [b"oldest", b"newer"]
+
+
+def test_a_file_is_known_before_anything_of_it_was_read(tail: Tail) -> None:
+    """The broker is away, the process is stopped, the file is rotated: a restart must still find it."""
+    tail.append(b"one\n")
+    tail.follower.scan(1.0)
+    for opened in tail.follower.take_opened():
+        tail.positions[opened.identity.generation] = opened
+    tail.follower.close()
+    tail.log.rename(tail.folder / "access.log.1")
+    tail.append(b"two\n")
+    tail.start()
+    assert tail.lines() == [b"one", b"two"]
+
+
+def test_of_two_contents_with_one_beginning_the_last_is_taken_up(tail: Tail) -> None:
+    """Truncated, and the same first line again: a restart goes on in the later generation."""
+    tail.append(b"same\n")
+    tail.lines()
+    os.truncate(tail.log, 0)
+    tail.lines()
+    tail.append(b"same\nnew\n")
+    assert tail.lines() == [b"same", b"new"]
+    tail.restart()
+    assert tail.lines() == []
+
+
+def test_the_search_for_the_end_of_a_line_goes_in_bounded_steps(tail: Tail) -> None:
+    """A copytruncate leaves files of gigabytes of nothing; signals and heartbeats must get their turn."""
+    tail.append(b"x" * (10 * LIMITS.max_line_bytes))
+    tail.follower.scan(1.0)
+    steps = 0
+    while tail.follower.next_chunk(1.0) is None and tail.follower.has_more:
+        steps += 1
+    assert steps >= 8
+
+
+def test_a_file_that_fails_is_told_and_the_others_go_on(tail: Tail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk fault or a stale handle of a network file system in the middle of a look."""
+    tail.append(b"one\n")
+    tail.lines()
+    tail.events()
+    real_fstat = os.fstat
+
+    def fail(descriptor: int) -> os.stat_result:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("services.producer.follow.tailed_file.os.fstat", fail)
+    assert tail.lines() == []
+    assert tail.events() == ["file_unreadable"]
+    monkeypatch.setattr("services.producer.follow.tailed_file.os.fstat", real_fstat)
+    tail.append(b"two\n")
+    assert tail.lines() == [b"two"]
 
 
 def test_a_long_half_line_that_is_truncated_away_hides_nothing(tail: Tail) -> None:

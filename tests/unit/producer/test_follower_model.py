@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from services.producer.chunk import ChunkKind, KnownFile
 from services.producer.follow import Follower
-from services.producer.follow.tailed_file import ReadLimits
+from services.producer.follow.tailed_file import ReadLimits, TailedFile
 
 LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=128, excerpt_bytes=16, max_lines=3)
 RETIRE_AFTER_S = 30.0
@@ -110,6 +110,26 @@ class FollowedFolder(RuleBasedStateMachine):
         """All that was read is taken for confirmed; retired half lines have been handed out before."""
         assert self.follower is not None
         self.retire()
+        self.let_go()
+
+    @precondition(lambda self: self.follower is not None)
+    @rule()
+    def stop_in_the_middle(self) -> None:
+        """Whatever was not read is read by the next one, from where the files lie then.
+
+        Not what is in no folder any more, and no half line of a rotated file that never had a whole one: read first.
+        """
+        assert self.follower is not None
+        self.look()
+        if any(file.retired_at is not None and self.cannot_be_found(file) for file in self.follower.files):
+            self.retire()
+        self.let_go()
+
+    def cannot_be_found(self, file: TailedFile) -> bool:
+        return file.identity is None or os.fstat(file.descriptor).st_nlink == 0
+
+    def let_go(self) -> None:
+        assert self.follower is not None
         self.known_inodes = {file.inode for file in self.follower.files if file.identity is not None}
         self.follower.close()
         self.follower = None
@@ -125,7 +145,9 @@ class FollowedFolder(RuleBasedStateMachine):
         """Look and read everything, as the pipeline does."""
         self.look()
         assert self.follower is not None
-        while (chunk := self.follower.next_chunk(self.now)) is not None:
+        while (chunk := self.follower.next_chunk(self.now)) is not None or self.follower.has_more:
+            if chunk is None:
+                continue
             self.positions[chunk.file.generation] = KnownFile(chunk.file, chunk.end)
             self.places[(chunk.file.generation, chunk.start)] += 1
             if chunk.kind is ChunkKind.LINES:
@@ -147,7 +169,8 @@ class FollowedFolder(RuleBasedStateMachine):
         assert self.follower is not None
         self.now += 1
         self.follower.scan(self.now)
-        self.follower.take_opened()
+        for opened in self.follower.take_opened():
+            self.positions.setdefault(opened.identity.generation, opened)
 
     def finish_half(self, name: str) -> None:
         """Nobody will write the rest: the half counts as a line."""
