@@ -45,7 +45,10 @@ class ConsumerSettings(KafkaSettings):
         1_000, ge=1, description="Milliseconds between two commits; SINK=archive writes one file a partition for each."
     )
     session_timeout_ms: int = Field(
-        10_000, ge=6_000, description="Milliseconds without heartbeat after which the group gives the partitions away."
+        10_000,
+        ge=6_000,
+        le=1_800_000,  # group.max.session.timeout.ms of a broker as it comes: it lets no member in that asks for more
+        description="Milliseconds without heartbeat after which the group gives the partitions away.",
     )
     rebalance_timeout_ms: int = Field(
         10_000,

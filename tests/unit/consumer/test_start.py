@@ -27,6 +27,7 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         ({"SERVICE_NAME": "a", "HANDLER": "nonsense"}, "it must read package.module:function"),
         ({"SERVICE_NAME": "a", "HANDLER": "m:f", "SINK": "stdout"}, "HANDLER=m:f contradicts SINK=stdout"),
         ({"SERVICE_NAME": "a", "AUTO_OFFSET_RESET": "newest"}, "'earliest' or 'latest'"),
+        ({"SERVICE_NAME": "a", "SESSION_TIMEOUT_MS": "1800001"}, "less than or equal to 1800000"),
         ({"SERVICE_NAME": "a", "REBALANCE_TIMEOUT_MS": "15000"}, "must be below KAFKA_REQUEST_TIMEOUT_MS=15000"),
     ],
 )
