@@ -58,6 +58,7 @@ class Pipeline:
         self._turn = asyncio.Lock()
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
+        self._sink_busy_since: float | None = None
         self._committed_at = time.monotonic()
         self.processed_total = 0
         self.in_flight = 0
@@ -66,6 +67,10 @@ class Pipeline:
     def owned(self) -> dict[int, PartitionProgress]:
         """Progress by partition, of those that are this replica's now."""
         return dict(self._owned)
+
+    def sink_busy_for_s(self, now: float) -> float:
+        """How long the sink has been at one attempt; 0 while it has nothing. `now` is monotonic."""
+        return 0.0 if self._sink_busy_since is None else now - self._sink_busy_since
 
     async def connect(self) -> GroupReader:
         """Begin a membership. Raises BrokerUnavailable or AccessDenied."""
@@ -166,7 +171,7 @@ class Pipeline:
         """Until the sink takes it. Raises FatalError after the last attempt, or the first one after a shutdown."""
         for failures in range(1, self._settings.sink_max_attempts + 1):
             try:
-                await attempt()
+                await self._timed(attempt)
             except SinkUnavailable as error:
                 self._tools.readiness.block(Obstacle.SINK, str(error))
                 last = failures == self._settings.sink_max_attempts
@@ -177,6 +182,13 @@ class Pipeline:
             else:
                 self._tools.readiness.clear(Obstacle.SINK)
                 return
+
+    async def _timed(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        self._sink_busy_since = time.monotonic()
+        try:
+            await attempt()
+        finally:
+            self._sink_busy_since = None
 
     def _commit_due(self) -> bool:
         waited_s = time.monotonic() - self._committed_at

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from services.consumer.pipeline import Pipeline
@@ -77,25 +76,26 @@ class Supervisor:
             return
         watching = asyncio.create_task(self._watch.run(reader))
         try:
-            await self._work_until_shutdown()
+            await self._work_until_shutdown(watching)
             drained = await self._pipeline.disconnect()
         except (RetryableError, FatalError):
             await self._pipeline.disconnect()
             raise
         finally:
             watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            await asyncio.wait({watching})
             await self._pipeline.leave()
         if not drained:
             raise FatalError("stopped with records that are processed and not committed; they are read again")
 
-    async def _work_until_shutdown(self) -> None:
+    async def _work_until_shutdown(self, watching: asyncio.Task[None]) -> None:
         while not self._shutdown.requested:
             await self._pipeline.work()
             self._failures = 0
             if self._watch.verdict is not None:
                 raise self._watch.verdict
+            if watching.done():
+                watching.result()  # a fault of its own: unwatched, a stuck membership would pass for a healthy one
 
     async def _unless_shutdown(self, work: Coroutine[Any, Any, Result]) -> Result | None:
         """The result of `work`, or None when a shutdown was requested first; then it is cancelled."""

@@ -14,13 +14,14 @@ from services.consumer.metrics import Metrics
 from services.consumer.pipeline import Pipeline
 from services.consumer.progress import PartitionProgress
 from services.consumer.readiness import Obstacle, Readiness
-from shared.errors import BrokerUnavailable, RetryableError
+from shared.errors import BrokerUnavailable, FatalError, PipelineError, RetryableError
 from shared.kafka.consumer import GroupReader
 
 LOOK_INTERVAL_S = 2.0
 ANSWER_TIMEOUT_S = 5.0
 POSITION_TIMEOUT_S = 1.0
 STALLED_AFTER_S = 30.0
+SINK_BUSY_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,24 @@ class Watch:
         self._settle_timeout_s = settle_timeout_s
         self._stood_since: dict[int, tuple[int, float]] = {}
         self.lag: Mapping[int, Lag] = {}
-        self.verdict: BrokerUnavailable | None = None
+        self.verdict: PipelineError | None = None
 
     async def run(self, reader: GroupReader) -> None:
-        """Look until cancelled, or until the membership has to be replaced: then `verdict` says why."""
+        """Look until cancelled, or until the membership cannot go on: then `verdict` says why."""
         self.verdict = None
         self._stood_since = {}
         while self.verdict is None:
-            await self._look(reader)
+            self._look_at_the_sink()
+            try:
+                await self._look(reader)
+            except FatalError as error:  # the broker refuses this client: no new membership would mend that
+                self.verdict = error
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _look_at_the_sink(self) -> None:
+        """One that never returns never fails either; the pipeline takes this back when the sink takes the batch."""
+        if self._pipeline.sink_busy_for_s(self._now()) > SINK_BUSY_AFTER_S:
+            self._readiness.block(Obstacle.SINK, f"the sink has had one batch for more than {SINK_BUSY_AFTER_S:g} s")
 
     async def _look(self, reader: GroupReader) -> None:
         owned = self._pipeline.owned

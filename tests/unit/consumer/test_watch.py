@@ -1,0 +1,84 @@
+"""What the watch says of a membership that cannot go on, and whether anybody hears it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection
+from typing import cast
+
+import pytest
+
+from services.consumer import watch as watch_module
+from services.consumer.retry import Backoff
+from services.consumer.supervisor import Supervisor
+from services.consumer.watch import SINK_BUSY_AFTER_S, Watch
+from shared.errors import AccessDenied
+from shared.kafka.consumer import GroupReader
+from shared.kafka.records import RecordBatch
+from tests.unit.consumer.test_pipeline import Bench, Reader, records
+
+
+class Refusing(Reader):
+    """Polls bring nothing; asking for the ends raises."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+        self.assigned = frozenset({3})
+
+    async def poll(self, _max_records: int, _timeout_s: float) -> list[RecordBatch]:
+        await asyncio.sleep(0.001)
+        return []
+
+    async def end_offsets(self, _partitions: Collection[int], _timeout_s: float) -> dict[int, int]:
+        raise self._error
+
+    @property
+    def joining_for_s(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("error", [AccessDenied("the broker refused it"), KeyError("a fault of the watch itself")])
+async def test_a_watch_that_ends_ends_the_membership(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unwatched, a stuck membership would pass for a healthy one."""
+    monkeypatch.setattr(watch_module, "LOOK_INTERVAL_S", 0.001)
+    bench, reader = Bench(), Refusing(error)
+
+    async def connect() -> GroupReader:
+        bench.pipeline._reader = cast(GroupReader, reader)
+        await bench.pipeline.on_assigned(reader.assigned)
+        return cast(GroupReader, reader)
+
+    monkeypatch.setattr(bench.pipeline, "connect", connect)
+    watch = Watch(bench.pipeline, bench.readiness, bench.metrics, time.monotonic, lambda: 0, 60.0)
+    backoff = Backoff(0.001, 0.001, lambda: 1.0)
+    supervisor = Supervisor(bench.pipeline, watch, bench.readiness, bench.health, backoff, bench.shutdown)
+    async with asyncio.timeout(5):
+        with pytest.raises(type(error)):
+            await supervisor.run(20.0)
+    assert bench.pipeline._reader is None, "it has left the group"
+
+
+async def test_a_sink_that_does_not_return_makes_the_replica_not_ready() -> None:
+    """It never fails, so nothing else would tell of it before MAX_POLL_INTERVAL_MS."""
+    bench, returned, ahead_s = Bench(), asyncio.Event(), 0.0
+
+    async def until_returned() -> None:
+        await returned.wait()
+
+    bench.sink.on_write = until_returned
+    await bench.assign(3)
+    watch = Watch(bench.pipeline, bench.readiness, bench.metrics, lambda: time.monotonic() + ahead_s, lambda: 0, 60.0)
+    working = asyncio.create_task(bench.work(records(0, 5)))
+    await asyncio.sleep(0.02)
+    watch._look_at_the_sink()
+    assert bench.health.ready
+    ahead_s = SINK_BUSY_AFTER_S
+    watch._look_at_the_sink()
+    assert bench.health.not_ready_because == "sink: the sink has had one batch for more than 30 s"
+    returned.set()
+    await working
+    assert bench.health.ready
+    watch._look_at_the_sink()
+    assert bench.health.ready
