@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -46,7 +47,9 @@ def test_the_archive_holds_each_offset_once_after_sigkill(broker: str, topics: T
             until(lambda turn=turn: len(archived(archive)) > turn * 1000 + 500, "files appear")  # type: ignore[misc]
             victim.kill()
         assert not committed(broker, "archiver", topics.records), "the kills left files without commits"
-        (archive / topics.records / "partition=0" / ".half.tmp").write_bytes(b"torn")
+        torn = archive / topics.records / "partition=0" / ".half.tmp"
+        torn.write_bytes(b"torn")
+        os.utime(torn, (0, 0))
         last = replicas.start("archiver", settings)
         until(lambda: sum(committed(broker, "archiver", topics.records).values()) == 3000, "all committed")
         assert last.terminate() == 0

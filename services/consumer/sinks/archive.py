@@ -5,6 +5,7 @@ r"""Keeps every record in files: one JSON value a line, one partition a folder, 
 A file appears whole or not at all (written under another name, synced, renamed, its folder synced). The names are the
 memory of what is archived: whoever gets a partition reads them and passes over the offsets that are there, so a record
 that Kafka delivers twice stands in the files once. A range may hold fewer lines than offsets: rejects are not archived.
+What is passed over is compared with the file first: a topic that was made anew counts its offsets from 0 again.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Collection
+import secrets
+import time
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from services.consumer.decode import DecodedBatch
 from services.consumer.settings import ConsumerSettings
-from services.consumer.sinks.text import join_lines
+from services.consumer.sinks.text import join_lines, one_line
 from shared.errors import FatalError, SinkUnavailable
 
 _FILE_NAME = re.compile(r"(\d{20})-(\d{20})\.ndjson")
 TEMPORARY_SUFFIX = ".tmp"
+# A younger one may be the file that another member, on another host, is writing now.
+LEFTOVER_AFTER_S = 600.0
 
 
 class PartitionFolder:
@@ -35,6 +40,7 @@ class PartitionFolder:
         self._offsets: list[int] = []
         self._covered_to = 0
         self._archived_to = 0
+        self._compared = False
         self._seen_change_ns = -1
 
     def prepare(self) -> int:
@@ -44,7 +50,9 @@ class PartitionFolder:
             for parent in (self.path.parent, self.path.parent.parent):
                 _sync_folder(parent)
         for leftover in self.path.glob(f"*{TEMPORARY_SUFFIX}"):
-            leftover.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_AFTER_S:
+                    leftover.unlink()
         return self._look()
 
     def _look(self) -> int:
@@ -58,33 +66,61 @@ class PartitionFolder:
 
     def hold(self, batch: DecodedBatch) -> None:
         """Keep it until `publish`."""
+        if batch.first_offset < self._covered_to:
+            self._compared = False  # offsets that go back are those of another topic, or of a lost tail
         self._offsets += batch.offsets
         self._values += batch.values
         self.held_bytes += sum(map(len, batch.values))
         self._covered_to = batch.next_offset
 
     def publish(self) -> None:
-        """Write what is held and not archived yet to a file. Raises OSError and keeps it then."""
+        """Write what is held and not archived yet to a file. Raises OSError or FatalError, and keeps it then."""
         # An earlier process may have died between writing and committing; and another member may have archived these
         # offsets since, if this one was stopped for longer than its session.
         archived_to = self._look()
-        kept = [
-            (offset, value) for offset, value in zip(self._offsets, self._values, strict=True) if offset >= archived_to
-        ]
+        held = list(zip(self._offsets, self._values, strict=True))
+        kept = [(offset, value) for offset, value in held if offset >= archived_to]
+        self._compare([(offset, value) for offset, value in held if offset < archived_to])
         if kept:
             self._write(f"{kept[0][0]:020d}-{self._covered_to - 1:020d}.ndjson", [value for _offset, value in kept])
             self._archived_to = self._covered_to
             self._seen_change_ns = self.path.stat().st_mtime_ns
         self._offsets, self._values, self.held_bytes = [], [], 0
 
+    def _compare(self, skipped: Sequence[tuple[int, bytes]]) -> None:
+        """Hold the first and the last of those that are passed over against the files, once after an assignment."""
+        if not skipped or self._compared:
+            return
+        for offset, value in (skipped[0], skipped[-1]):
+            archived = self._archived_at(offset)
+            if archived is not None and one_line(value) not in archived:
+                raise FatalError(
+                    f"{self.path} holds another record at offset {offset} than the topic: the topic was made anew. "
+                    "Move the folder away; its files belong to a topic that is gone."
+                )
+        self._compared = True
+
+    def _archived_at(self, offset: int) -> Sequence[bytes] | None:
+        """The line of that offset; all of its file where rejects left gaps; None when the file was removed."""
+        for path in self.path.iterdir():
+            match = _FILE_NAME.fullmatch(path.name)
+            if match and int(match[1]) <= offset <= int(match[2]):
+                lines = path.read_bytes().split(b"\n")[:-1]
+                gapless = len(lines) == int(match[2]) - int(match[1]) + 1
+                return [lines[offset - int(match[1])]] if gapless else lines
+        return None
+
     def _write(self, name: str, values: list[bytes]) -> None:
-        temporary = self.path / f".{name}.{os.getpid()}{TEMPORARY_SUFFIX}"
+        temporary = self.path / f".{name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
         try:
-            with temporary.open("wb") as file:
+            # Not the process id: in containers that share the folder it is the same small number.
+            with temporary.open("xb") as file:
                 file.write(join_lines(values))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(self.path / name)
+        except FileExistsError:
+            raise  # it is another member's
         except OSError:
             with suppress(OSError):
                 temporary.unlink()

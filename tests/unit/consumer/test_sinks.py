@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from services.consumer.decode import DecodedBatch, decode
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
 from services.consumer.sinks.archive import ArchiveSink
@@ -21,7 +23,7 @@ from services.consumer.sinks.stdout import StdoutSink, render
 from services.consumer.sinks.text import one_line, printable
 from shared.errors import FatalError, SinkUnavailable
 from shared.schemas import AccessRecord
-from tests.unit.consumer.records import TOPIC, batch, value
+from tests.unit.consumer.records import TOPIC, batch, received, value
 
 Numbers = Callable[[], list[int]]
 handled: list[AccessRecord] = []
@@ -195,10 +197,41 @@ async def test_a_full_buffer_is_written_early(tmp_path: Path) -> None:
 async def test_a_half_written_file_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / TOPIC / "partition=3"
     folder.mkdir(parents=True)
-    (folder / ".00000000000000000000-00000000000000000009.ndjson.17.tmp").write_bytes(b"{")
+    leftover = folder / ".00000000000000000000-00000000000000000009.ndjson.17.tmp"
+    leftover.write_bytes(b"{")
+    os.utime(leftover, (0, 0))
     sink = await archive(tmp_path)
     await sink.write(batch(0, 10))
     assert files(tmp_path) == []
+
+
+async def test_a_file_that_another_member_is_writing_is_left_alone(tmp_path: Path) -> None:
+    """Members in containers have the same process id; a name of its own keeps each one's file from the other."""
+    folder = tmp_path / TOPIC / "partition=3"
+    folder.mkdir(parents=True)
+    others = folder / f".00000000000000000000-00000000000000000009.ndjson.{os.getpid()}.tmp"
+    others.write_bytes(b"{")
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 10))
+    await sink.flush()
+    assert files(tmp_path) == [others.name, "00000000000000000000-00000000000000000009.ndjson"]
+    assert others.read_bytes() == b"{"
+
+
+async def test_no_file_is_written_under_a_temporary_name_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: "00")
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 10))
+    taken = tmp_path / TOPIC / "partition=3" / ".00000000000000000000-00000000000000000009.ndjson.00.tmp"
+    taken.write_bytes(b"{")
+    with pytest.raises(SinkUnavailable, match="File exists"):
+        await sink.flush()
+    assert taken.read_bytes() == b"{"
+    monkeypatch.undo()
+    await sink.flush()
+    assert len(files(tmp_path)) == 2
 
 
 async def test_a_full_disk_keeps_the_batch_for_the_next_attempt(
@@ -226,6 +259,79 @@ async def test_an_archive_of_a_topic_that_was_made_anew_is_refused(tmp_path: Pat
     await sink.flush()
     with pytest.raises(FatalError, match="made anew"):
         await (await archive(tmp_path)).write(batch(0, 5, end_offset=5))
+
+
+async def filled(directory: Path, count: int = 20) -> None:
+    sink = await archive(directory)
+    await sink.write(batch(0, count))
+    await sink.flush()
+
+
+def other(first: int, count: int) -> DecodedBatch:
+    """As of a topic that was made anew: the offsets are known, the values are not."""
+    one = batch(first, count)
+    return replace(one, values=[value(1_000_000 + number) for number in range(count)])
+
+
+async def test_a_topic_made_anew_is_refused_when_it_is_as_long_as_the_archive(tmp_path: Path) -> None:
+    """Its end alone does not tell, and passing over its offsets would lose them."""
+    await filled(tmp_path)
+    sink = await archive(tmp_path)
+    await sink.write(other(0, 30))
+    with pytest.raises(FatalError, match=r"another record at offset 0 .* made anew\. Move the folder away"):
+        await sink.flush()
+    assert len(files(tmp_path)) == 1
+
+
+async def test_the_last_record_that_is_passed_over_is_compared_as_well(tmp_path: Path) -> None:
+    """A topic made anew may begin with the same lines."""
+    await filled(tmp_path)
+    sink = await archive(tmp_path)
+    same = batch(0, 30)
+    await sink.write(replace(same, values=[*same.values[:10], *other(10, 20).values]))
+    with pytest.raises(FatalError, match="another record at offset 19"):
+        await sink.flush()
+
+
+async def test_a_topic_made_anew_during_an_assignment_is_refused(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    sink = await archive(tmp_path)
+    await sink.write(batch(0, 20))
+    await sink.flush()
+    await sink.write(other(0, 5))
+    with pytest.raises(FatalError, match="made anew"):
+        await sink.flush()
+
+
+async def test_values_beside_a_reject_are_found_when_they_come_again(tmp_path: Path) -> None:
+    values: list[bytes | None] = [value(number) for number in range(5)]
+    values[2] = b"{}"
+    decoded = decode(received(values), "group", "service")
+    for _ in range(2):
+        sink = await archive(tmp_path)
+        await sink.write(decoded)
+        await sink.flush()
+    assert len(files(tmp_path)) == 1
+    sink = await archive(tmp_path)
+    await sink.write(other(0, 5))
+    with pytest.raises(FatalError, match="made anew"):
+        await sink.flush()
+
+
+async def test_files_that_were_removed_are_not_missed(tmp_path: Path) -> None:
+    """The oldest ones may go: their offsets stay passed over, and there is nothing to compare them with."""
+    await filled(tmp_path, 10)
+    sink = await archive(tmp_path)
+    await sink.write(batch(10, 10))
+    await sink.flush()
+    (tmp_path / TOPIC / "partition=3" / files(tmp_path)[0]).unlink()
+    again = await archive(tmp_path)
+    await again.write(batch(0, 25))
+    await again.flush()
+    assert [name[:41] for name in files(tmp_path)] == [
+        "00000000000000000010-00000000000000000019",
+        "00000000000000000020-00000000000000000024",
+    ]
 
 
 @pytest.mark.parametrize("foreign", [b'{\r\n"a":1}', b'{"a":"\x7f"}', '{"a":"\x9b31m"}'.encode()])
