@@ -153,6 +153,8 @@ def record_summary(line: str) -> str | None:
         record = event["record"]
         request = f"{record['method'] or '?'} {record['path'] or record['request']}"
         place = f"partition {event['partition']}, offset {event['offset']}"
-        return f"{record['time']}  {record['client_address']}  {request}  {record['status']}   ({place})"
+        line = f"{record['time']}  {record['client_address']}  {request}  {record['status']}   ({place})"
+        # What a client sent must not steer the terminal.
+        return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in line)
     except (ValueError, KeyError, TypeError):
         return None

@@ -50,13 +50,13 @@ class ProducerSettings(KafkaSettings):
     )
     compression_type: CompressionType = Field("zstd", description="Compression of the batches.")
     max_batch_bytes: int = Field(
-        262_144, ge=4_096, le=16_777_216, description="Largest batch before compression, in bytes."
+        1_000_000, ge=4_096, le=16_777_216, description="Largest batch before compression, in bytes."
     )
     max_in_flight_chunks: int = Field(
-        8,
+        4,
         ge=1,
-        le=256,
-        description="Unconfirmed reads of 256 KiB each: bounds the memory and what a crash sends twice.",
+        le=64,
+        description="Unconfirmed reads of 1 MiB each: bounds the memory and what a crash sends twice.",
     )
     delivery_timeout_ms: int = Field(
         30_000, ge=1_000, description="Milliseconds without a confirmation after which the Kafka client is replaced."

@@ -26,8 +26,8 @@ class ReadLimits:
 
     @classmethod
     def for_lines(cls, max_line_bytes: int) -> ReadLimits:
-        """Limits for this longest line. 256 KiB at a time: 64 KiB cost 15 % more, 1 MiB gains nothing."""
-        return cls(min(256 * 1024, max_line_bytes + 1), max_line_bytes)
+        """Limits for this longest line. 1 MiB at a time: with 8 partitions, 256 KiB cost 20 % more CPU a line."""
+        return cls(min(1024 * 1024, max_line_bytes + 1), max_line_bytes)
 
 
 class TailedFile:

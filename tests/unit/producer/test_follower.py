@@ -320,7 +320,7 @@ def test_a_line_over_the_limit_is_cut_and_passed(tail: Tail, length: int) -> Non
 def test_no_chunk_of_whole_lines_holds_one_that_is_too_long() -> None:
     """Also when the limit is below the usual size of a read."""
     assert ReadLimits.for_lines(1024).chunk_bytes == 1025
-    assert ReadLimits.for_lines(1024 * 1024).chunk_bytes == 256 * 1024
+    assert ReadLimits.for_lines(16 * 1024 * 1024).chunk_bytes == 1024 * 1024
 
 
 def test_several_files_take_turns(tail: Tail) -> None:
