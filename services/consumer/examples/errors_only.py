@@ -8,4 +8,6 @@ from shared.schemas import AccessRecord
 async def handle(records: Sequence[AccessRecord]) -> None:
     for record in records:
         if record.status >= 500:
-            print(record.time, record.status, record.method, record.path, flush=True)
+            # The client chose these characters: unescaped, they could steer the terminal that shows them.
+            request = f"{record.method} {record.path}".encode("unicode_escape").decode()
+            print(record.time, record.status, request, flush=True)

@@ -33,3 +33,8 @@ async def test_errors_are_printed_and_nothing_else_is(capsys: pytest.CaptureFixt
     """The example shows the requests that the server failed to answer."""
     await handle([record(200, "/fine"), record(503, "/busy")])
     assert capsys.readouterr().out == "2026-11-22 15:01:09+00:00 503 GET /busy\n"
+
+
+async def test_what_a_client_sent_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    await handle([record(503, "/\x1b[2J\x9b31m\u202e\n")])
+    assert capsys.readouterr().out == "2026-11-22 15:01:09+00:00 503 GET /\\x1b[2J\\x9b31m\\u202e\\n\n"
