@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from compose.control import report, verify
 from compose.control.choices import demo_wanted, parse_scale
 from compose.control.kafka_view import KafkaView
+from compose.control.preflight import check_settings
 from compose.control.stack import Output, Stack
 from compose.errors import OperatorError
 from shared.errors import RetryableError
@@ -37,6 +38,7 @@ def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     """Start, mend, or say that there is nothing to do."""
     report.say(f"Starting in {stack.mode} mode.")
     output = stack.open_output("consumer")
+    check_settings(stack.services().values())
     changed = stack.up(report.say)
     replicas = stack.replicas()
     if not changed:

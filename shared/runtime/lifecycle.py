@@ -48,7 +48,10 @@ class Shutdown:
 
 
 def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
-    """Entry point of a service. Returns the exit code: 0 after a clean end, 1 after a fatal error, 2 for settings."""
+    """Entry point of a service. Returns the exit code: 0 after a clean end, 1 after a fatal error, 2 for settings.
+
+    `--help` tells every setting, `--check` looks at them and ends.
+    """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(kind, usage))
         return 0
@@ -57,6 +60,9 @@ def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown],
     except InvalidSettings as error:
         print(f"This service cannot start.\n{error}\nSee --help for every setting.", file=sys.stderr)
         return EXIT_SETTINGS
+    if "--check" in sys.argv[1:]:
+        print("The settings are right.")
+        return 0
     configure_logging(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         exit_code = runner.run(_run(settings, serve))

@@ -145,7 +145,8 @@ def _describe_default(field: FieldInfo) -> str:
 
 def help_text(kind: type[BaseSettings], usage: str) -> str:
     """The text of `--help`: `usage`, then every variable with its default and meaning."""
-    lines = [usage.strip(), "", "Settings are environment variables:", ""]
+    lines = [usage.strip(), "", "--check looks at the settings and ends: 0 if they are right, 2 with what is wrong."]
+    lines += ["", "Settings are environment variables:", ""]
     for setting in describe_settings(kind):
         lines.append(f"  {setting.variable} ({setting.allowed}; default: {setting.default})")
         lines.append(f"      {setting.description}")
