@@ -137,12 +137,12 @@ class Pipeline:
             self._outbox.check()
             self._note_recovery()
             self._wake_up.clear()
-            chunk = self._follower.next_chunk(time.monotonic()) if self._outbox.has_room else None
-            if chunk is None and self._follower.has_more:
-                await asyncio.sleep(0)
-                continue
-            if chunk is None:
+            if not self._outbox.has_room:
                 await self._sleep(self._limits.scan_interval_s)
+                continue
+            chunk = self._follower.next_chunk(time.monotonic())
+            if chunk is None:
+                await self._sleep(0 if self._follower.has_more else self._limits.scan_interval_s)
                 continue
             self._metrics.read_bytes.inc(chunk.end - chunk.start)
             await self._outbox.submit(self._parser.parse(chunk))

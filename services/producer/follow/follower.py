@@ -110,13 +110,16 @@ class Follower:
         if self._leftovers:
             return self._leftovers.pop(0)
         while file := next(iter(self._ready_first or self._ready), None):
-            chunk = self._read(file)
-            if chunk is not None or file.has_unsearched_bytes:
-                file.active_at = now
-                self._to_the_end_of_the_queue(file)
-                self.has_more = chunk is None
-                return chunk
-            file.drained_size = file.size
+            try:
+                chunk = self._read(file)
+                if chunk is not None or file.has_unsearched_bytes:
+                    file.active_at = now
+                    self._to_the_end_of_the_queue(file)
+                    self.has_more = chunk is None
+                    return chunk
+                file.drained_size = file.size
+            except OSError as error:
+                self._complain_of(file.path, error)
             self._ready_first.pop(file, None)
             self._ready.pop(file, None)
         return None
@@ -294,13 +297,9 @@ class Follower:
             file.start_over()
 
     def _read(self, file: TailedFile) -> Chunk | None:
-        try:
-            # A write may announce a truncation: looked at before every read, or new lines would pass for old ones.
-            self._start_over_if_replaced(file)
-            return file.read_chunk()
-        except OSError as error:
-            self._complain_of(file.path, error)
-            return None
+        # A write may announce a truncation: looked at before every read, or new lines would pass for old ones.
+        self._start_over_if_replaced(file)
+        return file.read_chunk()
 
     def _supersede(self, file: TailedFile) -> None:
         """It was rotated away: what is left in it comes before what is in its successor."""

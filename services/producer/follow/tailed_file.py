@@ -74,8 +74,10 @@ class TailedFile:
 
         A file that is known can be found again after it was rotated, even if nothing of it was confirmed yet.
         """
+        if self.identity is not None:
+            return False
         head = self._head()
-        if self.identity is not None or (b"\n" not in head and len(head) < HEAD_BYTES):
+        if b"\n" not in head and len(head) < HEAD_BYTES:
             return False
         self.identity = identify(self.first_path, self.device, self.inode, head, self._truncations)
         return True

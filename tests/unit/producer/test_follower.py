@@ -278,6 +278,8 @@ def test_a_file_that_fails_is_told_and_the_others_go_on(tail: Tail, monkeypatch:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("services.producer.follow.tailed_file.os.fstat", fail)
+    assert tail.follower.notice(str(tail.log))
+    assert tail.read() == []
     assert tail.lines() == []
     assert tail.events() == ["file_unreadable"]
     monkeypatch.setattr("services.producer.follow.tailed_file.os.fstat", real_fstat)
