@@ -17,6 +17,8 @@ from shared.errors import RetryableError
 
 FIRST_RECORDS = 3
 FIRST_RECORD_TIMEOUT_S = 60.0
+# Own files may hold no new line at all.
+OWN_RECORD_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.3
 
 
@@ -60,7 +62,8 @@ def _topics(stack: Stack) -> Sequence[str]:
 
 def _show_first_records(stack: Stack, output: Output) -> None:
     """Wait for the first records of the consumers; with own files there may be none, which is no failure."""
-    deadline = time.monotonic() + FIRST_RECORD_TIMEOUT_S
+    timeout_s = FIRST_RECORD_TIMEOUT_S if demo_wanted(stack.variables()) else OWN_RECORD_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     records: list[str] = []
     while not records and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL_S)
