@@ -15,12 +15,12 @@ from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.metrics import Metrics
 from services.consumer.pipeline import Pipeline, Tools
 from services.consumer.readiness import Readiness
-from services.consumer.retry import Backoff
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
 from services.consumer.sinks.base import Sink
 from services.consumer.supervisor import Supervisor
 from services.consumer.watch import STALLED_AFTER_S, Watch
+from shared.backoff import Backoff
 from shared.runtime.http import Health, serve_http
 from shared.runtime.lifecycle import Shutdown, tune_collector
 from shared.runtime.logging import get_logger

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
 from services.consumer.readiness import Obstacle, Readiness
-from services.consumer.retry import Backoff
+from shared.backoff import Backoff
 from shared.errors import BrokerUnavailable, RetryableError
 from shared.kafka.producer import Batch, BatchPublisher, DeliveryReport
 from shared.runtime.http import Health

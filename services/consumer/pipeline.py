@@ -16,9 +16,9 @@ from services.consumer.decode import DecodedBatch, decode
 from services.consumer.metrics import Metrics
 from services.consumer.progress import PartitionProgress
 from services.consumer.readiness import Obstacle, Readiness
-from services.consumer.retry import Backoff
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import Sink
+from shared.backoff import Backoff
 from shared.errors import FatalError, OwnershipLost, PipelineError, RetryableError, SinkUnavailable
 from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.records import RecordBatch

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from services.consumer.pipeline import Pipeline
 from services.consumer.readiness import Obstacle, Readiness
-from services.consumer.retry import Backoff
 from services.consumer.watch import Watch
+from shared.backoff import Backoff
 from shared.errors import FatalError, RetryableError
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import resource
 import time
 
@@ -18,6 +19,7 @@ from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
 from services.producer.pipeline import Pipeline, PipelineLimits
 from services.producer.settings import ProducerSettings
+from shared.backoff import Backoff
 from shared.kafka.producer import BatchPublisher, DeliveryReport
 from shared.runtime.http import Health, every, serve_http
 from shared.runtime.lifecycle import Shutdown, tune_collector
@@ -25,6 +27,8 @@ from shared.runtime.logging import get_logger
 
 # The main loop comes round at least once per scan; a minute without one is no load but a fault.
 STALLED_AFTER_S = 60.0
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 5.0
 # Of the time that SIGTERM leaves, what is kept for the last checkpoint and for closing.
 CLOSING_S = 5.0
 
@@ -72,6 +76,7 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         progress,
         store,
         connect,
+        Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),
         PipelineLimits(
             scan_interval_s=settings.scan_interval_ms / 1000,
             checkpoint_interval_s=settings.checkpoint_interval_ms / 1000,

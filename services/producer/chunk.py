@@ -29,6 +29,10 @@ class FileIdentity:
     head_hash: str
 
 
+# More files than a site has; what bounds the memory and the checkpoint.
+MAX_REMEMBERED_FILES = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class KnownFile:
     """A file, and the first byte of it that is not confirmed: what a restart goes on from."""

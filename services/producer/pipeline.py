@@ -14,14 +14,13 @@ from services.producer.deliver.progress import Progress
 from services.producer.follow import ChangeNotifier, Follower
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
+from shared.backoff import Backoff
 from shared.errors import RetryableError
 from shared.kafka.producer import BatchPublisher
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
 from shared.runtime.logging import get_logger
 
-FIRST_BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 5.0
 NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
 
 
@@ -45,6 +44,7 @@ class Pipeline:
         progress: Progress,
         store: CheckpointStore,
         connect: Callable[[], Awaitable[BatchPublisher]],
+        backoff: Backoff,
         limits: PipelineLimits,
         metrics: ProducerMetrics,
         health: Health,
@@ -56,6 +56,7 @@ class Pipeline:
         self._progress = progress
         self._store = store
         self._connect = connect
+        self._backoff = backoff
         self._limits = limits
         self._metrics = metrics
         self._health = health
@@ -125,7 +126,7 @@ class Pipeline:
             raise
 
     async def _back_off(self, shutdown: Shutdown) -> None:
-        delay_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**self._failures)
+        delay_s = self._backoff.delay_s(self._failures)
         if shutdown.requested:
             await asyncio.sleep(delay_s)  # another try for what is in flight, until the deadline
         else:

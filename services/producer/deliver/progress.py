@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.producer.chunk import Chunk, FileIdentity, KnownFile
+from services.producer.chunk import MAX_REMEMBERED_FILES, Chunk, FileIdentity, KnownFile
 from shared.watermark import Watermark
-
-MAX_REMEMBERED_FILES = 10_000
 
 
 class Progress:

@@ -13,13 +13,12 @@ from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 
-from services.producer.chunk import Chunk, KnownFile
+from services.producer.chunk import MAX_REMEMBERED_FILES, Chunk, KnownFile
 from services.producer.follow import events
 from services.producer.follow.events import FileEvent
 from services.producer.follow.identity import HEAD_BYTES, find_known, pattern_directory, truncations_of
 from services.producer.follow.tailed_file import ReadLimits, TailedFile
 
-MAX_REMEMBERED_FILES = 10_000
 _GZIP_MAGIC = b"\x1f\x8b"
 
 

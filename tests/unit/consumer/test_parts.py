@@ -1,4 +1,4 @@
-"""Back-off, readiness, and the documentation of metrics, events and the example."""
+"""Readiness, and the documentation of metrics, events and the example."""
 
 from __future__ import annotations
 
@@ -11,21 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from services.consumer.metrics import Metrics
 from services.consumer.readiness import Obstacle, Readiness
-from services.consumer.retry import Backoff
 from services.consumer.settings import ConsumerSettings
 from shared.runtime.http import Health
 
 ROOT = Path(__file__).parents[3]
-
-
-def test_delays_double_up_to_the_longest() -> None:
-    backoff = Backoff(0.1, 5.0, lambda: 1.0)
-    delays = [backoff.delay_s(failures) for failures in (1, 2, 3, 10, 10_000)]
-    assert delays == [0.1, 0.2, 0.4, 5.0, 5.0]
-
-
-def test_at_least_half_of_a_delay_is_waited() -> None:
-    assert Backoff(1.0, 5.0, lambda: 0.0).delay_s(1) == 0.5
 
 
 def test_an_obstacle_is_logged_when_it_comes_and_when_it_goes() -> None:

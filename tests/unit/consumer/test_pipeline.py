@@ -16,8 +16,8 @@ from services.consumer.decode import DecodedBatch
 from services.consumer.metrics import Metrics
 from services.consumer.pipeline import Pipeline, Tools
 from services.consumer.readiness import Readiness
-from services.consumer.retry import Backoff
 from services.consumer.settings import ConsumerSettings
+from shared.backoff import Backoff
 from shared.errors import OwnershipLost, RetryableError
 from shared.kafka.consumer import GroupReader
 from shared.kafka.records import RecordBatch

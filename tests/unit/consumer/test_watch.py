@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from services.consumer import watch as watch_module
-from services.consumer.retry import Backoff
 from services.consumer.supervisor import Supervisor
 from services.consumer.watch import SINK_BUSY_AFTER_S, Watch
+from shared.backoff import Backoff
 from shared.errors import AccessDenied
 from shared.kafka.consumer import GroupReader
 from shared.kafka.records import RecordBatch
