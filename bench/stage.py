@@ -30,6 +30,7 @@ class Topics:
 
     records: str
     dead_letters: str
+    state: str
 
 
 @dataclass
@@ -72,16 +73,17 @@ class Stage:
             yield Path(name)
 
     def make_topics(self) -> Topics:
-        """Two new topics of 8 partitions, as the `topics` service would make them."""
+        """New topics of 8 partitions, as the `topics` service would make them."""
         run = uuid.uuid4().hex[:8]
-        topics = Topics(f"records-{run}", f"dead-letters-{run}")
+        topics = Topics(f"records-{run}", f"dead-letters-{run}", f"state-{run}")
         wanted = [NewTopic(name, PARTITION_COUNT, 1) for name in (topics.records, topics.dead_letters)]
+        wanted.append(NewTopic(topics.state, 1, 1, config={"cleanup.policy": "compact"}))
         for made in self._admin.create_topics(wanted).values():
             made.result(ANSWER_TIMEOUT_S)
         return topics
 
     def remove_topics(self, topics: Topics) -> None:
-        for removed in self._admin.delete_topics([topics.records, topics.dead_letters]).values():
+        for removed in self._admin.delete_topics([topics.records, topics.dead_letters, topics.state]).values():
             removed.result(ANSWER_TIMEOUT_S)
 
     @contextmanager
@@ -116,6 +118,7 @@ class Stage:
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
             "KAFKA_TOPIC": topics.records,
             "KAFKA_DEAD_LETTER_TOPIC": topics.dead_letters,
+            "KAFKA_STATE_TOPIC": topics.state,
             "HTTP_PORT": str(free_port()),
         }
 

@@ -4,11 +4,13 @@
     ├── RetryableError          the same call may succeed later; back off and try again
     │   ├── BrokerUnavailable   no broker answers, or it has no answer yet
     │   ├── DeliveryFailed      a batch was not confirmed; the producer client must be replaced
+    │   ├── StandingBy          another producer of this name is alive; wait until it is gone
     │   ├── OwnershipLost       the group gave these partitions to another member
     │   └── SinkUnavailable     the sink could not take the batch
     └── FatalError              no repetition helps; the process says why and exits
         ├── InvalidSettings     a setting is missing or wrong
         ├── AccessDenied        the broker refuses this client
+        ├── Fenced              another producer of this name took over
         └── HandlerNotFound     HANDLER names no async function
 
 A RetryableError is handled by the pipeline that called; a FatalError by the entry point alone.
@@ -33,6 +35,10 @@ class DeliveryFailed(RetryableError):
     """A batch was not confirmed. What is unconfirmed must be sent again by a new client."""
 
 
+class StandingBy(RetryableError):
+    """Another producer of the same name is alive; this one may go on when it is gone."""
+
+
 class OwnershipLost(RetryableError):
     """The partitions belong to another member of the group now; drop what is in flight."""
 
@@ -51,6 +57,10 @@ class InvalidSettings(FatalError):
 
 class AccessDenied(FatalError):
     """The broker refuses this client."""
+
+
+class Fenced(FatalError):
+    """Another producer of the same name took over; nothing that this one sends counts any more."""
 
 
 class HandlerNotFound(FatalError):

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import resource
+import socket
 import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from services.producer.deliver.checkpoint import CheckpointStore, LastRun
+from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.outbox import Outbox, OutboxSettings
 from services.producer.deliver.progress import Progress
+from services.producer.deliver.session import AtLeastOnceSessions, DeliveryTarget, ExactlyOnceSessions, Sessions
+from services.producer.deliver.state import Owner
 from services.producer.follow import Follower
 from services.producer.follow.identity import folder_inode, new_patterns
 from services.producer.follow.tailed_file import ReadLimits
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
 from services.producer.pipeline import Pipeline, PipelineLimits
-from services.producer.settings import ProducerSettings
+from services.producer.settings import Delivery, ProducerSettings
 from shared.backoff import Backoff
+from shared.errors import RetryableError
 from shared.kafka.producer import BatchPublisher, DeliveryReport
 from shared.runtime.http import Health, every, serve_http
 from shared.runtime.lifecycle import Shutdown, tune_collector
@@ -27,6 +36,8 @@ from shared.runtime.logging import get_logger
 
 # The main loop comes round at least once per scan; a minute without one is no load but a fault.
 STALLED_AFTER_S = 60.0
+FIND_CHECKPOINT_TIMEOUT_S = 5.0
+FIND_CHECKPOINT_INTERVAL_S = 0.5
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 # Of the time that SIGTERM leaves, what is kept for the last checkpoint and for closing.
@@ -41,14 +52,37 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         collector(registry=registry)
     metrics = ProducerMetrics(registry)
     health = Health(time.monotonic, STALLED_AFTER_S)
+    store = CheckpointStore(settings.checkpoint_file)
+    lock_error = store.lock()
+    last = store.load()
+    place = last.place if last is not None and last.place and lock_error is None else uuid.uuid4().hex
+    if lock_error is not None:
+        get_logger().warning("checkpoint_unlocked", error=lock_error.strerror, path=lock_error.filename)
+    async with serve_http(settings, health, registry):
+        sessions = _sessions(settings, place)
+        if last is None and isinstance(sessions, ExactlyOnceSessions):
+            last = await _find_checkpoint(sessions, health, shutdown)
+        if not shutdown.requested:
+            await _run(settings, shutdown, store, last or Checkpoint(), place, sessions, metrics, health)
+
+
+async def _run(
+    settings: ProducerSettings,
+    shutdown: Shutdown,
+    store: CheckpointStore,
+    last: Checkpoint,
+    place: str,
+    sessions: Sessions,
+    metrics: ProducerMetrics,
+    health: Health,
+) -> None:
+    """Follow and deliver, going on from the last checkpoint."""
     patterns = {pattern: folder_inode(pattern) for pattern in settings.log_files}
-    store = CheckpointStore(settings.checkpoint_file, patterns)
-    last_run = store.load() or LastRun((), {})
-    progress = Progress(last_run.files)
+    progress = Progress(last.files)
     follower = Follower(
         settings.log_files,
-        known=last_run.files,
-        start_at_end=new_patterns(patterns, last_run.patterns) if settings.start_at == "end" else (),
+        known=last.files,
+        start_at_end=new_patterns(patterns, last.patterns) if settings.start_at == "end" else (),
         limits=ReadLimits.for_lines(settings.max_line_bytes),
         retire_after_s=settings.retire_after_s,
     )
@@ -59,40 +93,81 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         on_report=[metrics.on_report, _log_report],
         on_confirmed=metrics.on_confirmed,
+        tails=last.tails,
     )
-
-    async def connect() -> BatchPublisher:
-        return await BatchPublisher.start(
-            settings,
-            (settings.kafka_topic, settings.kafka_dead_letter_topic),
-            compression_type=settings.compression_type,
-            max_batch_bytes=settings.max_batch_bytes,
-        )
-
     pipeline = Pipeline(
         follower,
         ChunkParser(settings.log_format, settings.source_host),
         outbox,
         progress,
         store,
-        connect,
+        replace(last, patterns=patterns, place=place),
+        sessions,
         Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),
-        PipelineLimits(
-            scan_interval_s=settings.scan_interval_ms / 1000,
-            checkpoint_interval_s=settings.checkpoint_interval_ms / 1000,
-            drain_timeout_s=max(0.5, settings.shutdown_timeout_s - CLOSING_S),
-        ),
+        _limits(settings),
         metrics,
         health,
     )
-    async with serve_http(settings, health, registry):
-        reporting = asyncio.create_task(every(settings.report_interval_s, _Reporter(follower, outbox, metrics).report))
-        tune_collector()
-        get_logger().info("producer_started", log_files=list(settings.log_files), topic=settings.kafka_topic)
+    reporting = asyncio.create_task(every(settings.report_interval_s, _Reporter(follower, outbox, metrics).report))
+    tune_collector()
+    get_logger().info("producer_started", log_files=list(settings.log_files), topic=settings.kafka_topic)
+    try:
+        await pipeline.run(shutdown)
+    finally:
+        reporting.cancel()
+
+
+def _sessions(settings: ProducerSettings, place: str) -> ExactlyOnceSessions | AtLeastOnceSessions:
+    async def publish(topics: Sequence[str], transactional_id: str | None) -> BatchPublisher:
+        return await BatchPublisher.start(
+            settings,
+            topics,
+            compression_type=settings.compression_type,
+            max_batch_bytes=settings.max_batch_bytes,
+            transactional_id=transactional_id,
+        )
+
+    target = DeliveryTarget(
+        settings, (settings.kafka_topic, settings.kafka_dead_letter_topic), settings.source_host, publish
+    )
+    if settings.delivery is Delivery.AT_LEAST_ONCE:
+        return AtLeastOnceSessions(target)
+    owner = Owner(
+        instance=uuid.uuid4().hex,
+        host=socket.gethostname(),
+        process=os.getpid(),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return ExactlyOnceSessions(target, settings.kafka_state_topic, settings.producer_name, owner, place)
+
+
+async def _find_checkpoint(sessions: ExactlyOnceSessions, health: Health, shutdown: Shutdown) -> Checkpoint | None:
+    """The checkpoint in Kafka, for a start without one on disk.
+
+    Without a broker it is not waited for long: files that rotate meanwhile must be seen. The pipeline starts over when
+    it finds one later.
+    """
+    give_up_at = time.monotonic() + FIND_CHECKPOINT_TIMEOUT_S
+    while not shutdown.requested and time.monotonic() < give_up_at:
         try:
-            await pipeline.run(shutdown)
-        finally:
-            reporting.cancel()
+            found = await shutdown.cut_short(sessions.find())
+        except RetryableError as error:
+            health.not_ready_because = str(error)
+            await shutdown.wait_at_most(FIND_CHECKPOINT_INTERVAL_S)
+            continue
+        if found is not None:
+            get_logger().info("checkpoint_found_in_kafka", files=len(found.files), sequence=found.sequence)
+        return found
+    return None
+
+
+def _limits(settings: ProducerSettings) -> PipelineLimits:
+    return PipelineLimits(
+        scan_interval_s=settings.scan_interval_ms / 1000,
+        checkpoint_interval_s=settings.checkpoint_interval_ms / 1000,
+        drain_timeout_s=max(0.5, settings.shutdown_timeout_s - CLOSING_S),
+        fence_interval_s=settings.fence_interval_s,
+    )
 
 
 def _outbox_settings(settings: ProducerSettings) -> OutboxSettings:

@@ -29,7 +29,8 @@ class ProducerMetrics:
         self.blank_lines = counter("blank_lines", "Blank lines, which are skipped.")
         self.batches = counter("batches", "Batches confirmed by the broker.", "topic")
         self.delivery_errors = counter("delivery_errors", "Batches that were not confirmed.", "error")
-        self.incarnations = counter("kafka_clients", "Kafka clients started, the first one included.")
+        self.sessions = counter("kafka_sessions", "Sessions with Kafka begun, the first one included.")
+        self.already_delivered = counter("already_delivered", "Lines that a topic was found to hold already.")
         self.checkpoints = counter("checkpoints", "Checkpoints written.")
         self.checkpoint_errors = counter("checkpoint_errors", "Checkpoints that could not be written.")
         self.file_events = counter("file_events", "What happened to files, by the event's name.", "event")
@@ -57,5 +58,6 @@ class ProducerMetrics:
         self.confirmed_bytes.inc(parsed.chunk.end - parsed.chunk.start)
         self.records.inc(len(parsed.values))
         self.blank_lines.inc(parsed.blank_line_count)
+        self.already_delivered.inc(parsed.delivered_count)
         for reason, count in TallyOf(reject.reason for reject in parsed.rejects).items():
             self.dead_letters.labels(reason).inc(count)

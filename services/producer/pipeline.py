@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from services.producer.deliver.checkpoint import CheckpointStore
+from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
+from services.producer.deliver.session import Session, Sessions
 from services.producer.follow import ChangeNotifier, Follower
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
 from shared.backoff import Backoff
-from shared.errors import RetryableError
-from shared.kafka.producer import BatchPublisher
+from shared.errors import FatalError, PipelineError, RetryableError, StandingBy
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
 from shared.runtime.logging import get_logger
 
 NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
+# How often Kafka is told what is confirmed, if that changed, and that this producer is alive (see LEASE_S).
+STATE_INTERVAL_S = 1.0
+HEARTBEAT_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True)
 class PipelineLimits:
-    """How often files are looked at and the checkpoint is written, and how long a shutdown waits for confirmations."""
+    """How often files are looked at, the checkpoint is written and a session is begun anew; how long a shutdown waits
+    for confirmations.
+    """
 
     scan_interval_s: float
     checkpoint_interval_s: float
     drain_timeout_s: float
+    fence_interval_s: float
 
 
 class Pipeline:
@@ -43,7 +48,8 @@ class Pipeline:
         outbox: Outbox,
         progress: Progress,
         store: CheckpointStore,
-        connect: Callable[[], Awaitable[BatchPublisher]],
+        start: Checkpoint,
+        sessions: Sessions,
         backoff: Backoff,
         limits: PipelineLimits,
         metrics: ProducerMetrics,
@@ -55,7 +61,9 @@ class Pipeline:
         outbox.on_change = self.wake_up
         self._progress = progress
         self._store = store
-        self._connect = connect
+        self._checkpoint = start  # the newest; files and tails are filled in when it is taken
+        self._began_unknowing = start.sequence == 0 and not start.files
+        self._sessions = sessions
         self._backoff = backoff
         self._limits = limits
         self._metrics = metrics
@@ -95,35 +103,89 @@ class Pipeline:
                 task.result()
 
     async def _deliver_until_shutdown(self, shutdown: Shutdown) -> None:
-        """One incarnation of the Kafka client after the other. A shutdown sets a deadline for what is in flight."""
+        """One session with Kafka after the other. A shutdown sets a deadline for what is in flight."""
         try:
             async with asyncio.timeout(None) as self._deadline:
                 while not (shutdown.requested and self._outbox.in_flight_chunks == 0):
-                    await self._run_incarnation(shutdown)
+                    await self._run_session(shutdown)
         except TimeoutError:
             if self._outbox.in_flight_chunks:
                 self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
         self._log_what_is_left()
 
-    async def _run_incarnation(self, shutdown: Shutdown) -> None:
-        """Connect, deliver until a failure or a shutdown, disconnect; after a failure, back off."""
-        publisher = None
+    async def _run_session(self, shutdown: Shutdown) -> None:
+        """Connect, deliver until a failure, a shutdown or a renewal, disconnect; after a failure, back off."""
+        session = None
         try:
-            publisher = await self._connect()
-            self._metrics.incarnations.inc()
-            await self._outbox.use(publisher)
-            await self._pump(shutdown)
-            await self._outbox.drain()
-            await publisher.close()
+            session = await self._sessions.begin(self._take_checkpoint())
+            self._metrics.sessions.inc()
+            await self._resume(session)
+            await self._deliver(session, shutdown)
+            await session.publisher.close()
         except RetryableError as error:
             self._on_broker_lost(error)
-            if publisher is not None:
-                await publisher.abandon()
+            if session is not None:
+                await session.publisher.abandon()
             await self._back_off(shutdown)
         except BaseException:
-            if publisher is not None:
-                await publisher.abandon()
+            if session is not None:
+                await session.publisher.abandon()
             raise
+
+    async def _resume(self, session: Session) -> None:
+        """Take over what the session found, have it written down, and send what an earlier one left unconfirmed."""
+        if self._began_unknowing and session.found.sequence:
+            await self._start_over(session.found)
+        self._began_unknowing = False
+        self._checkpoint = replace(self._checkpoint, sequence=max(self._checkpoint.sequence, session.found.sequence))
+        self._progress.raise_floors(session.found.files)
+        self._outbox.use(session)
+        if session.keeper is not None:
+            await session.keeper.save(self._take_checkpoint())
+        await self._outbox.resend()
+
+    async def _start_over(self, found: Checkpoint) -> None:
+        """This run began as if it were the first, because no broker told it better. Nothing was sent yet."""
+        self._saved_changes = self._progress.changes  # what this run believes must not be saved over it
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._store.save, replace(found, place=self._checkpoint.place)
+            )
+        except OSError as error:
+            self._log.error("checkpoint_failed", error=error.strerror, path=error.filename)
+        raise FatalError(
+            "there was neither a checkpoint on disk nor a broker at the start, and now Kafka turns out to keep one of "
+            "this producer. Start it again: it goes on from there"
+        )
+
+    async def _deliver(self, session: Session, shutdown: Shutdown) -> None:
+        """Lines flow until the session is to end; then what is in flight is waited for."""
+        keeping = asyncio.create_task(self._keep_state(session))
+        try:
+            await self._pump(session, shutdown)
+            await self._outbox.drain()
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        if shutdown.requested and session.keeper is not None:
+            await session.keeper.save(self._take_checkpoint(), released=True)
+
+    async def _keep_state(self, session: Session) -> None:
+        """Write to Kafka what is confirmed, and that this producer is alive."""
+        if session.keeper is None:
+            return
+        kept_changes, kept_at = self._progress.changes, time.monotonic()
+        while True:
+            await asyncio.sleep(STATE_INTERVAL_S)
+            now, changes = time.monotonic(), self._progress.changes
+            if changes == kept_changes and now - kept_at < HEARTBEAT_INTERVAL_S:
+                continue
+            try:
+                await session.keeper.save(self._take_checkpoint())
+            except PipelineError as error:
+                self._outbox.fail(error)
+                return
+            kept_changes, kept_at = changes, now
 
     async def _back_off(self, shutdown: Shutdown) -> None:
         delay_s = self._backoff.delay_s(self._failures)
@@ -132,10 +194,14 @@ class Pipeline:
         else:
             await shutdown.wait_at_most(delay_s)
 
-    async def _pump(self, shutdown: Shutdown) -> None:
-        """The loop that lines flow through. Raises the failure of the incarnation."""
-        while not shutdown.requested:
+    async def _pump(self, session: Session, shutdown: Shutdown) -> None:
+        """The loop that lines flow through. Raises the failure of the session."""
+        renew_at = time.monotonic() + self._limits.fence_interval_s
+        while not shutdown.requested and time.monotonic() < renew_at:
             self._outbox.check()
+            if session.publisher.partitions_were_added():
+                self._log.info("partitions_added")
+                return
             self._note_recovery()
             self._wake_up.clear()
             if not self._outbox.has_room:
@@ -201,14 +267,24 @@ class Pipeline:
             await asyncio.sleep(self._limits.checkpoint_interval_s)
             await self._save_checkpoint()
 
+    def _take_checkpoint(self) -> Checkpoint:
+        """What is confirmed now, and where to look for what may be delivered besides: taken in one step."""
+        self._checkpoint = replace(
+            self._checkpoint,
+            sequence=self._checkpoint.sequence + 1,
+            files=tuple(self._progress.snapshot()),
+            tails=self._outbox.tails,
+        )
+        return self._checkpoint
+
     async def _save_checkpoint(self) -> None:
-        """Write what is confirmed, if that changed. A failure loses nothing: a restart sends more lines again."""
+        """Write what is confirmed, if that changed. A failure loses nothing: a restart has more to look for."""
         changes = self._progress.changes
         if changes == self._saved_changes:
             return
-        files = self._progress.snapshot()
+        checkpoint = self._take_checkpoint()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, files)
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, checkpoint)
         except OSError as error:
             self._metrics.checkpoint_errors.inc()
             if not self._checkpoint_failing:
@@ -230,7 +306,11 @@ class Pipeline:
         self._metrics.connected.set(0)
         self._health.not_ready_because = str(error)
         if self._failures == 1:
-            self._log.warning("broker_unavailable", error=str(error), in_flight_bytes=self._outbox.in_flight_bytes)
+            self._log.warning(
+                "standing_by" if isinstance(error, StandingBy) else "broker_unavailable",
+                error=str(error),
+                in_flight_bytes=self._outbox.in_flight_bytes,
+            )
 
     def _note_recovery(self) -> None:
         """The broker is back when it confirms, or when there is nothing that it could confirm."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,13 @@ from services.producer.deliver.partition import PartitionBy
 from services.producer.parse import LogFormat
 from shared.kafka.producer import CompressionType
 from shared.runtime.settings import CommaSeparated, KafkaSettings
+
+
+class Delivery(StrEnum):
+    """The values of DELIVERY."""
+
+    EXACTLY_ONCE = "exactly-once"
+    AT_LEAST_ONCE = "at-least-once"
 
 
 class ProducerSettings(KafkaSettings):
@@ -42,6 +50,20 @@ class ProducerSettings(KafkaSettings):
     source_host: str = Field(
         default_factory=socket.gethostname, min_length=1, description="Name of the host in each record."
     )
+    delivery: Delivery = Field(
+        Delivery.EXACTLY_ONCE,
+        description="`exactly-once` finds out at each start what the topic has already, and lets no second producer of "
+        "this SERVICE_NAME and SOURCE_HOST send; `at-least-once` sends again what was not confirmed.",
+    )
+    kafka_state_topic: str = Field(
+        "nginx_logs_state", min_length=1, description="Compacted topic for the producer's own positions."
+    )
+    fence_interval_s: float = Field(
+        3_600.0,
+        ge=1,
+        description="Seconds after which a session with Kafka is begun anew; well below the brokers' "
+        "`producer.id.expiration.ms`, which is a day.",
+    )
     checkpoint_file: Path = Field(
         Path("/var/lib/producer/checkpoint.json"), description="Where the confirmed positions are kept."
     )
@@ -67,6 +89,11 @@ class ProducerSettings(KafkaSettings):
     retire_after_s: float = Field(
         30.0, gt=0, description="Seconds without new lines after which a rotated or deleted file is let go."
     )
+
+    @property
+    def producer_name(self) -> str:
+        """What this producer is called in Kafka; no two with one name send at a time."""
+        return f"{self.service_name}@{self.source_host}"
 
     @field_validator("log_files", mode="before")
     @classmethod

@@ -11,28 +11,37 @@ from shared.runtime.logging import get_logger
 # One hour of attempts: a one-shot must end, and what starts it may start it again.
 MAX_ATTEMPTS = 3_600
 RETRY_INTERVAL_S = 1.0
+# A producer reads the whole topic at its start, so little is left uncompacted: segments of 4 MiB or ten minutes.
+STATE = {
+    "cleanup.policy": "compact",
+    "segment.bytes": "4194304",
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": "600000",
+}
 
 
 def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
-    """The topics of the pipeline: one for records, one for dead letters."""
+    """The topics of the pipeline: one for records, one for dead letters, one for the producers' positions."""
     common = {
-        "cleanup.policy": "delete",
         "compression.type": "producer",
         "min.insync.replicas": str(settings.kafka_topic_min_insync_replicas),
     }
+    state = TopicSpec(settings.kafka_state_topic, 1, settings.kafka_topic_replication_factor, {**common, **STATE})
     retention_ms = {
         settings.kafka_topic: settings.kafka_topic_retention_ms,
         settings.kafka_dead_letter_topic: settings.kafka_dead_letter_retention_ms,
     }
-    return tuple(
+    lines = tuple(
         TopicSpec(
             name,
             settings.kafka_topic_partitions,
             settings.kafka_topic_replication_factor,
-            {**common, "retention.ms": str(kept_ms)},
+            {**common, "cleanup.policy": "delete", "retention.ms": str(kept_ms)},
         )
         for name, kept_ms in retention_ms.items()
     )
+    return (*lines, state)
 
 
 async def serve(settings: TopicsSettings, shutdown: Shutdown) -> None:

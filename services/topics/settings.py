@@ -27,6 +27,10 @@ class TopicsSettings(KafkaSettings):
         2_592_000_000, ge=-1, description="Milliseconds that dead letters are kept; -1 keeps them for ever."
     )
 
+    kafka_state_topic: str = Field(
+        "nginx_logs_state", min_length=1, description="Compacted topic in which producers keep their positions."
+    )
+
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
         if self.kafka_topic_min_insync_replicas > self.kafka_topic_replication_factor:

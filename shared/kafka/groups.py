@@ -11,19 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from shared.errors import BrokerUnavailable
 from shared.kafka.connection import client_options, translate
+from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
 VIEW_TIMEOUT_S = 15.0
-READ_TIMEOUT_MS = 500
-# A scan that receives nothing for this long has lost its broker.
-READ_STALL_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -107,21 +103,7 @@ def _member(entry: Sequence[Any], topic: str) -> Member:
     return Member(member_id, client_id, host.lstrip("/"), tuple(sorted(owned)))
 
 
-@asynccontextmanager
-async def _reader(settings: KafkaSettings) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer without a group."""
-    consumer = AIOKafkaConsumer(
-        **client_options(settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    try:
-        async with _translated("connecting"):
-            await consumer.start()
-        yield consumer
-    finally:
-        await consumer.stop()
-
-
-async def _places(settings: KafkaSettings, topic: str) -> list[TopicPartition]:
+async def _places(settings: KafkaSettings, topic: str) -> list[Place]:
     """The partitions of the topic; none when there is no such topic."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
@@ -130,7 +112,7 @@ async def _places(settings: KafkaSettings, topic: str) -> list[TopicPartition]:
             [described] = await admin.describe_topics([topic])
     finally:
         await admin.close()
-    return [TopicPartition(topic, entry["partition"]) for entry in described["partitions"]]
+    return [Place(topic, entry["partition"]) for entry in described["partitions"]]
 
 
 async def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
@@ -138,50 +120,18 @@ async def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     places = await _places(settings, topic)
     if not places:
         return {}
-    async with _reader(settings) as consumer, _translated(f"reading the end offsets of {topic}"):
-        found = await consumer.end_offsets(places)
+    async with open_log_reader(settings) as reader:
+        found = await reader.end_offsets(places)
     return {place.partition: offset for place, offset in found.items()}
 
 
 async def read_topic(
     settings: KafkaSettings, topic: str, start: Mapping[int, int], end: Mapping[int, int]
 ) -> AsyncIterator[StoredRecord]:
-    """Every record of the topic from `start` up to but not including `end`, offsets by partition.
-
-    Raises BrokerUnavailable when nothing arrives for READ_STALL_S.
-    """
-    wanted = {partition: last for partition, last in end.items() if start.get(partition, 0) < last}
-    if not wanted:
-        return
-    async with _reader(settings) as consumer:
-        consumer.assign([TopicPartition(topic, partition) for partition in wanted])
-        for partition in wanted:
-            consumer.seek(TopicPartition(topic, partition), start.get(partition, 0))
-        progressed_at = asyncio.get_running_loop().time()
-        while wanted:
-            messages = await _poll(consumer)
-            for message in messages:
-                if message.offset < end[message.partition]:
-                    yield StoredRecord(message.partition, message.offset, message.value)
-            await _drop_finished(consumer, topic, wanted)
-            now = asyncio.get_running_loop().time()
-            progressed_at = now if messages else progressed_at
-            if now - progressed_at > READ_STALL_S:
-                raise BrokerUnavailable(f"the scan of {topic} stands still before the ends {wanted}")
-
-
-async def _poll(consumer: AIOKafkaConsumer) -> list[Any]:
-    batches = await consumer.getmany(timeout_ms=READ_TIMEOUT_MS)
-    return [message for messages in batches.values() for message in messages]
-
-
-async def _drop_finished(consumer: AIOKafkaConsumer, topic: str, wanted: dict[int, int]) -> None:
-    """Remove from `wanted` what was read to its end.
-
-    The position tells, not the last offset seen: transaction markers take offsets that no record shows.
-    """
-    for partition, end in list(wanted.items()):
-        place = TopicPartition(topic, partition)
-        if await consumer.position(place) >= end:
-            del wanted[partition]
-            consumer.pause(place)
+    """Every record of the topic from `start` up to but not including `end`, offsets by partition."""
+    starts = {Place(topic, partition): start.get(partition, 0) for partition in end}
+    ends = {Place(topic, partition): last for partition, last in end.items()}
+    async with open_log_reader(settings) as reader:
+        async for batch in reader.read(starts, ends):
+            for record in batch.records:
+                yield StoredRecord(batch.partition, record.offset, record.value)

@@ -18,13 +18,15 @@ from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
 from shared.errors import BrokerUnavailable, PipelineError
-from shared.kafka.connection import client_options, translate
+from shared.kafka.connection import STOP_TIMEOUT_S, abandon_producer, client_options, partition_count, translate
+from shared.kafka.fence import fenced_options, leave_transactions, raise_fence
 from shared.kafka.topics import max_message_bytes
 from shared.runtime.settings import KafkaSettings
 
 CompressionType = Literal["zstd", "lz4", "snappy", "gzip", "none"]
 START_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 2.0
+# How soon partitions that were added are seen.
+METADATA_MAX_AGE_MS = 30_000
 # What a record costs in a batch besides key, value and headers; the batch's own header is 61 bytes.
 RECORD_OVERHEAD_BYTES = 128
 
@@ -45,7 +47,12 @@ class Batch(Protocol):
     """A batch under construction (aiokafka's BatchBuilder)."""
 
     def append(
-        self, *, timestamp: int | None, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]] = ...
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]] = ...,
     ) -> object | None:
         """Add a record (`timestamp` in milliseconds); None when the batch is full and took nothing."""
 
@@ -71,35 +78,51 @@ class BatchPublisher:
         *,
         compression_type: CompressionType,
         max_batch_bytes: int,
+        transactional_id: str | None = None,
     ) -> BatchPublisher:
         """Connect and learn the topics. Raises BrokerUnavailable or AccessDenied; leaves nothing behind when it does.
 
-        A batch is never larger than the smallest `max.message.bytes` of the topics, before compression.
+        A batch is never larger than the smallest `max.message.bytes` of the topics, before compression. With a
+        `transactional_id`, a fence shuts out every earlier publisher of that name first; one that is shut out gets
+        Fenced for what it sends.
         """
         limit_bytes = await max_message_bytes(settings, topics)
         batch_bytes = min(max_batch_bytes, limit_bytes)
+        if transactional_id is not None:
+            await raise_fence(settings, transactional_id, topics)
         client = AIOKafkaProducer(
             **client_options(settings),
+            **({} if transactional_id is None else fenced_options(transactional_id)),
             acks="all",
             enable_idempotence=True,
             compression_type=None if compression_type == "none" else compression_type,
             max_batch_size=batch_bytes,
             max_request_size=limit_bytes,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await client.start()
-                counts = {topic: await _partition_count(client, topic) for topic in topics}
+                if transactional_id is not None:
+                    leave_transactions(client)
+                counts = {topic: await partition_count(client, topic) for topic in topics}
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            await _abandon(client)
+            await abandon_producer(client)
             raise translate(error, "connecting a producer") from error
         except BaseException:
-            await _abandon(client)
+            await abandon_producer(client)
             raise
         return cls(client, counts, limit_bytes - RECORD_OVERHEAD_BYTES)
 
     def partition_count(self, topic: str) -> int:
         return self._partition_counts[topic]
+
+    def partitions_were_added(self) -> bool:
+        """Whether a topic has more partitions by now, as far as this client knows; a next publisher would use them."""
+        cluster = self._client.client.cluster
+        return any(
+            len(cluster.partitions_for_topic(topic) or ()) > count for topic, count in self._partition_counts.items()
+        )
 
     def new_batch(self) -> Batch:
         batch: Batch = self._client.create_batch()
@@ -137,6 +160,24 @@ class BatchPublisher:
         self._unconfirmed[confirmation] = lambda error: report(-1, error)
         confirmation.add_done_callback(on_done)
 
+    async def confirm(self, batch: Batch, topic: str, partition: int, timeout_s: float) -> DeliveryReport:
+        """Send a batch and wait until it is confirmed. Raises what became of it otherwise."""
+        outcome: asyncio.Future[DeliveryReport] = asyncio.get_running_loop().create_future()
+
+        def on_report(report: DeliveryReport) -> None:
+            if not outcome.done():
+                outcome.set_result(report)
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.send(batch, topic, partition, timeout_s, on_report)
+                report = await outcome
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"no confirmation for {timeout_s:g} s from {topic}/{partition}") from error
+        if report.error is not None:
+            raise report.error
+        return report
+
     def _stop_sending(self) -> None:
         """After a failure, at once: a broker that knows nothing of this client yet would take the partition's next
         batch although this one is missing before it.
@@ -151,41 +192,14 @@ class BatchPublisher:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
         except (kafka_errors.KafkaError, TimeoutError, OSError):
-            await _abandon(self._client)
+            await abandon_producer(self._client)
 
     async def abandon(self) -> None:
         """End the incarnation at once: unconfirmed batches are reported as failed and never sent again.
 
         Whether one of them reached the broker after all is not known.
         """
-        await _abandon(self._client)
+        await abandon_producer(self._client)
         unconfirmed, self._unconfirmed = self._unconfirmed, {}
         for report in unconfirmed.values():
             report(BrokerUnavailable("the Kafka client was given up before the broker confirmed"))
-
-
-async def _partition_count(client: AIOKafkaProducer, topic: str) -> int:
-    try:
-        return len(await client.partitions_for(topic))
-    except kafka_errors.UnknownTopicOrPartitionError as error:
-        raise BrokerUnavailable(f"topic {topic} does not exist yet; the `topics` service makes it") from error
-
-
-async def _abandon(client: AIOKafkaProducer) -> None:
-    """Stop without the flush that `stop()` insists on: with the broker away it would wait for ever.
-
-    Touches private names of aiokafka 0.14; a test notices when they change.
-    """
-    client._closed = True
-    sender_task = client._sender.sender_task
-    for _attempt in range(10):
-        # The sender answers the first cancellation by waiting for its requests; the next one ends that wait.
-        if sender_task is None or sender_task.done():
-            break
-        sender_task.cancel()
-        await asyncio.wait([sender_task], timeout=0.05)
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await client.client.close()
-    except (kafka_errors.KafkaError, TimeoutError, OSError):
-        pass  # a connection that does not close in time is the operating system's to clean up

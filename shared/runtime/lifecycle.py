@@ -7,7 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -16,6 +17,7 @@ from shared.runtime.logging import configure_logging, get_logger
 from shared.runtime.settings import Settings, help_text, load_settings
 from shared.runtime.watchdog import Watchdog
 
+Result = TypeVar("Result")
 EXIT_FATAL = 1
 EXIT_SETTINGS = 2
 # What closing may take behind SHUTDOWN_TIMEOUT_S; the containers' grace is longer than both.
@@ -37,6 +39,17 @@ class Shutdown:
 
     async def wait(self) -> None:
         await self._requested.wait()
+
+    async def cut_short(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """The result of `work`; None when a shutdown is requested before, which cancels it."""
+        working, waiting = asyncio.create_task(work), asyncio.create_task(self.wait())
+        try:
+            await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            waiting.cancel()
+            await asyncio.wait((working, waiting))
 
     async def wait_at_most(self, seconds: float) -> bool:
         """Sleep that a shutdown cuts short. Returns whether a shutdown is requested."""

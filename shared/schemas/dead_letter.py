@@ -12,6 +12,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Headers = Sequence[tuple[str, bytes]]
+SOURCE_HOST_HEADER = "dlt-source-host"
+SOURCE_GENERATION_HEADER = "dlt-source-generation"
+SOURCE_OFFSET_HEADER = "dlt-source-offset"
 
 
 class DeadLetterReason(StrEnum):
@@ -69,10 +72,10 @@ _HEADERS = {
     "message": "dlt-exception-message",
     "service": "dlt-service",
     "raw_length": "dlt-raw-length",
-    "source_host": "dlt-source-host",
+    "source_host": SOURCE_HOST_HEADER,
     "source_file": "dlt-source-file",
-    "source_generation": "dlt-source-generation",
-    "source_offset": "dlt-source-offset",
+    "source_generation": SOURCE_GENERATION_HEADER,
+    "source_offset": SOURCE_OFFSET_HEADER,
     "original_topic": "dlt-original-topic",
     "original_partition": "dlt-original-partition",
     "original_offset": "dlt-original-offset",

@@ -21,10 +21,11 @@ DEADLINE_S = 60.0
 
 @dataclass(frozen=True)
 class Topics:
-    """Names that no other test uses. Both topics exist."""
+    """Names that no other test uses. The topics exist."""
 
     records: str
     dead_letters: str
+    state: str
     partition_count: int = PARTITION_COUNT
 
 
@@ -65,11 +66,13 @@ def breakable_broker(own_broker: Broker | None, topics: Topics) -> Iterator[Brok
 def topics(broker: str, request: pytest.FixtureRequest) -> Iterator[Topics]:
     """Topics of this test, removed after it. `@pytest.mark.parametrize("topics", [2], indirect=True)`: 2 partitions."""
     run = uuid.uuid4().hex[:8]
-    made = Topics(f"records-{run}", f"dead-letters-{run}", getattr(request, "param", PARTITION_COUNT))
+    made = Topics(f"records-{run}", f"dead-letters-{run}", f"state-{run}", getattr(request, "param", PARTITION_COUNT))
     admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
     names = [made.records, made.dead_letters]
-    for future in admin.create_topics([NewTopic(name, made.partition_count, 1) for name in names]).values():
+    wanted = [NewTopic(name, made.partition_count, 1) for name in names]
+    wanted.append(NewTopic(made.state, 1, 1, config={"cleanup.policy": "compact"}))
+    for future in admin.create_topics(wanted).values():
         future.result(DEADLINE_S)
     yield made
-    for future in admin.delete_topics(names).values():
+    for future in admin.delete_topics([*names, made.state]).values():
         future.result(DEADLINE_S)

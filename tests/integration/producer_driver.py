@@ -107,6 +107,7 @@ class Site:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "KAFKA_TOPIC": self.topics.records,
             "KAFKA_DEAD_LETTER_TOPIC": self.topics.dead_letters,
+            "KAFKA_STATE_TOPIC": self.topics.state,
             "LOG_FILES": str(self.folder / "*access*.log"),
             "CHECKPOINT_FILE": str(self.checkpoint),
             "CHECKPOINT_INTERVAL_MS": "50",

@@ -6,11 +6,14 @@ whole. It may be older than what is confirmed (then some lines are sent twice), 
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
@@ -36,27 +39,65 @@ class _Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     version: Literal[1]
+    place: str = ""
+    sequence: NonNegativeInt = 0
     patterns: dict[str, int | None] = {}
+    tails: dict[str, tuple[NonNegativeInt, ...]] = {}
     files: tuple[_File, ...]
 
 
-@dataclass(frozen=True)
-class LastRun:
-    """What the checkpoint tells: the files, and the patterns that were followed, each with its folder's inode."""
+# By topic, one offset for each partition.
+TopicOffsets = Mapping[str, tuple[int, ...]]
 
-    files: tuple[KnownFile, ...]
-    patterns: Mapping[str, int | None]
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a restart goes on from.
+
+    `patterns` were followed, each with its folder's inode. Whatever is in a topic and not below the positions of
+    `files` stands at or behind `tails`; nothing is known of a topic that is missing there. `sequence` grows with every
+    checkpoint of one producer, wherever it is kept. `place` names the folder that it is kept in.
+    """
+
+    files: tuple[KnownFile, ...] = ()
+    patterns: Mapping[str, int | None] = field(default_factory=dict)
+    sequence: int = 0
+    tails: TopicOffsets = field(default_factory=dict)
+    place: str = ""
 
 
 class CheckpointStore:
-    """Reads and writes one checkpoint file. Has one writer. `patterns` are those of this run."""
+    """Reads and writes one checkpoint file. Has one writer: `lock` comes first."""
 
-    def __init__(self, path: Path, patterns: Mapping[str, int | None]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._patterns = dict(patterns)
+        self._lock: BinaryIO | None = None
 
-    def load(self) -> LastRun | None:
-        """The last run; None when there was none.
+    def lock(self) -> OSError | None:
+        """Keep every other producer from this checkpoint while this process lives.
+
+        Raises FatalError when another one has it. Returns the error when the folder lets nobody lock (read-only, full):
+        then nothing is known of others.
+        """
+        path = self._path.with_name(self._path.name + ".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _open_lock(path)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FatalError(
+                f"CHECKPOINT_FILE={self._path} is in use by another producer (process {_holder(path)}). Two producers "
+                "on one checkpoint would send everything twice: stop that one, or give this one a file of its own."
+            ) from error
+        except OSError as error:
+            return error
+        self._lock = lock
+        with suppress(OSError):  # the name of the holder only serves the message above
+            path.write_text(f"{os.getpid()} on {socket.gethostname()}")
+        return None
+
+    def load(self) -> Checkpoint | None:
+        """The last one; None when there was none.
 
         Raises FatalError for a file that is no checkpoint: to start over silently would send everything again.
         """
@@ -73,25 +114,23 @@ class CheckpointStore:
                 f"CHECKPOINT_FILE={self._path} is damaged: {error.errors(include_url=False)[0]['msg']}. "
                 "Restore it, or move it away to read all files again from START_AT."
             ) from error
-        return LastRun(tuple(_known_file(file) for file in checkpoint.files), checkpoint.patterns)
+        return Checkpoint(
+            tuple(_known_file(file) for file in checkpoint.files),
+            checkpoint.patterns,
+            checkpoint.sequence,
+            checkpoint.tails,
+            checkpoint.place,
+        )
 
-    def save(self, files: Iterable[KnownFile]) -> None:
+    def save(self, state: Checkpoint) -> None:
         """Replace the checkpoint. Blocks for the disk. Raises OSError; then the old checkpoint is untouched."""
         checkpoint = _Checkpoint(
             version=VERSION,
-            patterns=self._patterns,
-            files=tuple(
-                _File(
-                    path=file.identity.path,
-                    device=file.identity.device,
-                    inode=file.identity.inode,
-                    generation=file.identity.generation,
-                    head_bytes=file.identity.head_bytes,
-                    head_hash=file.identity.head_hash,
-                    position=file.position,
-                )
-                for file in files
-            ),
+            place=state.place,
+            sequence=state.sequence,
+            patterns=dict(state.patterns),
+            tails=dict(state.tails),
+            files=tuple(_entry(file) for file in state.files),
         )
         temporary = self._path.with_name(self._path.name + ".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +142,45 @@ class CheckpointStore:
         _sync_folder(self._path.parent)
 
 
+def encode_file(file: KnownFile) -> bytes:
+    """One file of a checkpoint by itself, as JSON."""
+    return _entry(file).model_dump_json().encode()
+
+
+def decode_file(text: bytes) -> KnownFile:
+    """The inverse of `encode_file`. Raises pydantic.ValidationError."""
+    return _known_file(_File.model_validate_json(text))
+
+
+def _entry(file: KnownFile) -> _File:
+    return _File(
+        path=file.identity.path,
+        device=file.identity.device,
+        inode=file.identity.inode,
+        generation=file.identity.generation,
+        head_bytes=file.identity.head_bytes,
+        head_hash=file.identity.head_hash,
+        position=file.position,
+    )
+
+
 def _known_file(file: _File) -> KnownFile:
     identity = FileIdentity(file.path, file.device, file.inode, file.generation, file.head_bytes, file.head_hash)
     return KnownFile(identity, file.position)
+
+
+def _open_lock(path: Path) -> BinaryIO:
+    try:
+        return path.open("a+b")
+    except OSError:
+        return path.open("rb")  # a lock needs no right to write where the file is there already
+
+
+def _holder(lock: Path) -> str:
+    try:
+        return lock.read_text(errors="replace")[:200]
+    except OSError:
+        return "unknown"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,8 +10,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from services.producer.deliver.checkpoint import TopicOffsets
+from services.producer.deliver.delivered import Delivered
 from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
+from services.producer.deliver.session import Session
 from services.producer.parse import ParsedChunk, Reject, reject_oversized
 from shared.errors import BrokerUnavailable, PipelineError
 from shared.kafka.producer import Batch, BatchPublisher, DeliveryReport
@@ -40,15 +43,16 @@ class OutboxSettings:
 class _InFlight:
     parsed: ParsedChunk
     sent_at: float
+    tails: TopicOffsets  # where the topics ended when it was first sent
     unconfirmed_batches: int = 0
     sealed: bool = False  # every batch of it was queued
 
 
 class Outbox:
-    """One at a time: `use` a publisher, `submit` chunks to it, look at `failure`, `use` the next one.
+    """One at a time: `use` a session, `resend`, `submit` chunks to it, `check` for its failure, `use` the next one.
 
     Calls `on_report` with every delivery report and `on_confirmed` with every chunk, confirmed or not in order; moves
-    `progress` over what is confirmed.
+    `progress` over what is confirmed. `tails` are those of the checkpoint that this run begins with.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Outbox:
         wall_clock_ms: Callable[[], int],
         on_report: Sequence[Callable[[DeliveryReport], None]],
         on_confirmed: Callable[[ParsedChunk], None],
+        tails: TopicOffsets,
     ) -> None:
         self._settings = settings
         self._progress = progress
@@ -73,6 +78,9 @@ class Outbox:
         self.confirmed_chunks = 0
         self._failure: PipelineError | None = None
         self._publisher: BatchPublisher | None = None
+        self._delivered = Delivered(settings.host)
+        self._tails = tails
+        self._ends = {topic: list(offsets) for topic, offsets in tails.items()}
         self._partitioner = Partitioner(settings.partition_by, 1)
         self._reject_partitioner = self._partitioner
 
@@ -90,20 +98,38 @@ class Outbox:
         """Bytes of the files that are read and not confirmed."""
         return sum(entry.parsed.chunk.end - entry.parsed.chunk.start for entry in self._in_flight)
 
-    async def use(self, publisher: BatchPublisher) -> None:
-        """From now on send through this incarnation, first of all what an earlier one left unconfirmed."""
+    @property
+    def tails(self) -> TopicOffsets:
+        """Where to look, at the next start, for lines that are delivered and not below their file's position."""
+        oldest = next(iter(self._in_flight), None)
+        return oldest.tails if oldest is not None else self._tails_from_here()
+
+    def _tails_from_here(self) -> TopicOffsets:
+        """The same for lines that are not sent yet."""
+        if self._delivered.pending:
+            return self._tails
+        return {topic: tuple(ends) for topic, ends in self._ends.items()}
+
+    def use(self, session: Session) -> None:
+        """From now on send through this session; `resend` comes next."""
         self._incarnation += 1
         self._failure = None
-        self._publisher = publisher
+        publisher = self._publisher = session.publisher
+        self._delivered = session.delivered
+        self._tails = session.tails
+        self._ends = {topic: list(ends) for topic, ends in session.ends.items()}
         by = self._settings.partition_by
         self._partitioner = Partitioner(by, publisher.partition_count(self._settings.topic))
         self._reject_partitioner = Partitioner(by, publisher.partition_count(self._settings.dead_letter_topic))
+
+    async def resend(self) -> None:
+        """Queue what an earlier session left unconfirmed, without what is delivered after all."""
         for entry in list(self._in_flight):
             await self._send(entry)
 
     async def submit(self, parsed: ParsedChunk) -> None:
         """Queue a chunk. Raises the failure of the incarnation; the chunk is kept then too. `has_room` first."""
-        entry = _InFlight(parsed, self._now())
+        entry = _InFlight(parsed, self._now(), self._tails_from_here())
         self._progress.begin(parsed.chunk)
         self._in_flight[entry] = None
         await self._send(entry)
@@ -137,7 +163,8 @@ class Outbox:
         entry.sent_at = self._now()
         entry.unconfirmed_batches = 0
         entry.sealed = False
-        entry.parsed = reject_oversized(entry.parsed, self._max_value_bytes(entry.parsed))
+        remaining = self._delivered.remove_from(entry.parsed)
+        entry.parsed = reject_oversized(remaining, self._max_value_bytes(remaining))
         try:
             await self._send_records(entry)
             await self._send_rejects(entry)
@@ -208,6 +235,7 @@ class Outbox:
         def on_report(report: DeliveryReport) -> None:
             for callback in self._on_report:
                 callback(report)
+            self._note_end(report)
             if incarnation != self._incarnation:
                 return  # an abandoned incarnation; its chunks were sent again
             if report.error is not None:
@@ -218,6 +246,16 @@ class Outbox:
             self._settle(entry)
 
         await self._started().send(batch, topic, partition, self._settings.delivery_timeout_s, on_report)
+
+    def _note_end(self, report: DeliveryReport) -> None:
+        ends = self._ends.get(report.topic)
+        if ends is not None and report.error is None and report.first_offset >= 0:
+            ends[report.partition] = max(ends[report.partition], report.first_offset + report.record_count)
+
+    def fail(self, error: PipelineError) -> None:
+        """Something else than a batch of this outbox has ended the session."""
+        self._failure = self._failure or error
+        self._tell_change()
 
     def _settle(self, entry: _InFlight) -> None:
         if entry.sealed and entry.unconfirmed_batches == 0 and entry in self._in_flight:

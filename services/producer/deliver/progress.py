@@ -13,6 +13,7 @@ class Progress:
 
     def __init__(self, known: Iterable[KnownFile]) -> None:
         self._files: dict[str, tuple[FileIdentity, Watermark]] = {}
+        self._floors: dict[str, KnownFile] = {}
         self.changes = 0  # grows with every position that moved
         for file in known:
             self.open(file)
@@ -23,6 +24,14 @@ class Progress:
         if generation not in self._files:
             self._files[generation] = (file.identity, Watermark(file.position))
             self.changes += 1
+
+    def raise_floors(self, files: Iterable[KnownFile]) -> None:
+        """What another host or an earlier run has confirmed is confirmed, though this run may read it again."""
+        for file in files:
+            known = self._floors.get(file.identity.generation)
+            if known is None or file.position > known.position:
+                self._floors[file.identity.generation] = file
+                self.changes += 1
 
     def begin(self, chunk: Chunk) -> None:
         """A chunk was read; everything before it was read too."""
@@ -42,4 +51,10 @@ class Progress:
 
     def snapshot(self) -> list[KnownFile]:
         """What may be remembered across a restart, the least recently read file first."""
-        return [KnownFile(identity, watermark.position) for identity, watermark in self._files.values()]
+        files = {generation: file for generation, file in self._floors.items() if generation not in self._files}
+        for generation, (identity, watermark) in self._files.items():
+            floor = self._floors.get(generation)
+            files[generation] = (
+                floor if floor and floor.position > watermark.position else KnownFile(identity, watermark.position)
+            )
+        return list(files.values())[-MAX_REMEMBERED_FILES:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.producer.chunk import Chunk, ChunkKind
 from services.producer.parse.formats import FORMATS, LogFormat
@@ -37,6 +37,7 @@ class ParsedChunk:
     offsets: list[int] = field(default_factory=list)  # in the file
     rejects: list[Reject] = field(default_factory=list)
     blank_line_count: int = 0
+    delivered_count: int = 0  # lines that were taken out because the topic has them already
 
 
 class ChunkParser:
@@ -142,7 +143,7 @@ def reject_oversized(parsed: ParsedChunk, max_record_bytes: int) -> ParsedChunk:
     """The chunk with every value that is over the limit turned into a reject; the same object if there is none."""
     if not parsed.values or max(map(len, parsed.values)) <= max_record_bytes:
         return parsed
-    kept = ParsedChunk(parsed.chunk, rejects=list(parsed.rejects), blank_line_count=parsed.blank_line_count)
+    kept = replace(parsed, values=[], addresses=[], offsets=[], rejects=list(parsed.rejects))
     for value, address, offset in zip(parsed.values, parsed.addresses, parsed.offsets, strict=True):
         if len(value) <= max_record_bytes:
             kept.values.append(value)

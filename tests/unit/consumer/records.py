@@ -21,6 +21,7 @@ class Received:
     value: bytes | None
     timestamp: int = 1_700_000_000_000
     key: bytes | None = b"192.0.2.1"
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def value(number: int) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.producer.chunk import Chunk, FileIdentity, KnownFile
 from services.producer.deliver import progress as progress_module
-from services.producer.deliver.checkpoint import CheckpointStore, LastRun
+from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
 from shared.errors import FatalError
@@ -85,20 +85,38 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
     tmp_path_factory: pytest.TempPathFactory, files: list[KnownFile]
 ) -> None:
     """Any name, any number."""
-    store = CheckpointStore(
-        tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json", {"*.log": 7, "b": None}
-    )
+    store = CheckpointStore(tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json")
+    saved = Checkpoint(tuple(files), {"*.log": 7, "b": None}, 12, {"nginx_logs": (0, 2**40)}, "here")
     assert store.load() is None
-    store.save(files)
-    assert store.load() == LastRun(tuple(files), {"*.log": 7, "b": None})
+    store.save(saved)
+    assert store.load() == saved
+
+
+def test_a_checkpoint_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    """It knows of no tails, no sequence and no place."""
+    path = tmp_path / "checkpoint.json"
+    path.write_text('{"version": 1, "patterns": {"*.log": 7}, "files": []}')
+    assert CheckpointStore(path).load() == Checkpoint((), {"*.log": 7})
+
+
+def test_a_checkpoint_has_one_producer(tmp_path: Path) -> None:
+    """The second one is told who has it; a folder that lets nobody write is told and survived."""
+    path = tmp_path / "state" / "checkpoint.json"
+    first, second = CheckpointStore(path), CheckpointStore(path)
+    assert first.lock() is None
+    with pytest.raises(FatalError, match=rf"in use by another producer \(process {os.getpid()} on "):
+        second.lock()
+    (tmp_path / "a file").touch()
+    error = CheckpointStore(tmp_path / "a file" / "checkpoint.json").lock()
+    assert error is not None
 
 
 def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
     """Never half believed."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path, {})
+    store = CheckpointStore(path)
     files = [KnownFile(file_named("a"), 12345), KnownFile(file_named("b"), 9)]
-    store.save(files)
+    store.save(Checkpoint(tuple(files)))
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -109,8 +127,8 @@ def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> Non
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk shows before the old one is gone; a temporary that a crash left is no matter."""
     path = tmp_path / "checkpoint.json"
-    store = CheckpointStore(path, {})
-    store.save([KnownFile(file_named("a"), 1)])
+    store = CheckpointStore(path)
+    store.save(Checkpoint((KnownFile(file_named("a"), 1),)))
     (tmp_path / "checkpoint.json.new").write_bytes(b"left over from a crash")
 
     def full(_descriptor: int) -> None:
@@ -119,7 +137,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            store.save([KnownFile(file_named("a"), 2)])
-    assert store.load() == LastRun((KnownFile(file_named("a"), 1),), {})
-    store.save([KnownFile(file_named("a"), 3)])
-    assert store.load() == LastRun((KnownFile(file_named("a"), 3),), {})
+            store.save(Checkpoint((KnownFile(file_named("a"), 2),)))
+    assert store.load() == Checkpoint((KnownFile(file_named("a"), 1),))
+    store.save(Checkpoint((KnownFile(file_named("a"), 3),)))
+    assert store.load() == Checkpoint((KnownFile(file_named("a"), 3),))

@@ -1,0 +1,109 @@
+"""What a topic already holds of the lines that will be read: found at a start, taken out before sending. Pure.
+
+A record names its line by host, generation and offset. Everything below a file's floor is delivered; behind it, each
+line that was found in the tail of a topic is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pydantic_core import to_json
+
+from services.producer.chunk import KnownFile
+from services.producer.parse import ParsedChunk
+from shared.schemas.dead_letter import SOURCE_GENERATION_HEADER, SOURCE_HOST_HEADER, SOURCE_OFFSET_HEADER, Headers
+from shared.schemas.headers import REPLAY_HEADER
+from shared.schemas.terminal import escape_terminal_controls
+
+# The end of every record's value, as the model writes it.
+_SOURCE = re.compile(
+    rb'"source":\{"host":("(?:[^"\\]|\\.)*"),"file":"(?:[^"\\]|\\.)*","generation":"([^"\\]*)","offset":(\d+),'
+    rb'"length":\d+\}\}$'
+)
+
+
+class Delivered:
+    """Lines of one host. `note…` while a topic is read, then `remove_from` for each chunk, file by file upwards.
+
+    Memory: one number for each line that was found behind its floor; a file is forgotten once it is passed.
+    """
+
+    def __init__(self, host: str, files: Iterable[KnownFile] = ()) -> None:
+        self._host = host.encode()
+        self._host_json = escape_terminal_controls(to_json(host))
+        self._files = {file.identity.generation: _FileTail(file.position) for file in files}
+        self.line_count = 0
+
+    def note_record(self, value: bytes | None, headers: Headers) -> None:
+        """A record of the topic of records. One that was sent again on purpose says nothing of the first sending."""
+        match = _SOURCE.search(value) if value else None
+        if match is not None and match[1] == self._host_json and not _is_replay(headers):
+            self._note(match[2].decode(), int(match[3]))
+
+    def note_dead_letter(self, headers: Headers) -> None:
+        """A record of the dead-letter topic."""
+        found = dict(headers)
+        if found.get(SOURCE_HOST_HEADER) == self._host and not _is_replay(headers):
+            self._note(found[SOURCE_GENERATION_HEADER].decode(), int(found[SOURCE_OFFSET_HEADER]))
+
+    def _note(self, generation: str, offset: int) -> None:
+        tail = self._files.setdefault(generation, _FileTail(0))
+        if offset >= tail.floor and offset not in tail.offsets:
+            tail.offsets.add(offset)
+            tail.end = max(tail.end, offset + 1)
+            self.line_count += 1
+
+    @property
+    def pending(self) -> bool:
+        """Whether lines that were found behind a floor have not been passed yet."""
+        return any(tail.offsets for tail in self._files.values())
+
+    def remove_from(self, parsed: ParsedChunk) -> ParsedChunk:
+        """The chunk without what is delivered already; the same object where nothing is."""
+        generation = parsed.chunk.file.generation
+        tail = self._files.get(generation)
+        if tail is None:
+            return parsed
+        if parsed.chunk.start >= tail.end:
+            del self._files[generation]
+            return parsed
+        if parsed.chunk.end <= tail.floor:
+            return replace(parsed, values=[], addresses=[], offsets=[], rejects=[], delivered_count=_size(parsed))
+        kept = [index for index, offset in enumerate(parsed.offsets) if offset not in tail]
+        rejects = [reject for reject in parsed.rejects if reject.offset not in tail]
+        remaining = replace(
+            parsed,
+            values=[parsed.values[index] for index in kept],
+            addresses=[parsed.addresses[index] for index in kept],
+            offsets=[parsed.offsets[index] for index in kept],
+            rejects=rejects,
+        )
+        return replace(remaining, delivered_count=_size(parsed) - len(kept) - len(rejects))
+
+
+@dataclass(slots=True)
+class _FileTail:
+    """What is delivered of one file: all below `floor` and the lines that begin at `offsets`; nothing from `end` on."""
+
+    floor: int
+    offsets: set[int]
+    end: int
+
+    def __init__(self, floor: int) -> None:
+        self.floor = self.end = floor
+        self.offsets = set()
+
+    def __contains__(self, offset: int) -> bool:
+        return offset < self.floor or offset in self.offsets
+
+
+def _size(parsed: ParsedChunk) -> int:
+    """Lines of the chunk that are delivered, or to be."""
+    return len(parsed.values) + len(parsed.rejects) + parsed.delivered_count
+
+
+def _is_replay(headers: Headers) -> bool:
+    return any(name == REPLAY_HEADER for name, _value in headers)

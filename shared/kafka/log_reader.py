@@ -1,0 +1,120 @@
+"""Reading partitions from one offset to another, without a group: what is there already, and nothing that comes later.
+
+The client's position tells how far a partition was read, not the last record: markers of transactions take offsets
+that no record shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka_errors
+
+from shared.errors import BrokerUnavailable
+from shared.kafka.connection import client_options, translate
+from shared.kafka.records import RecordBatch
+from shared.runtime.settings import KafkaSettings
+
+START_TIMEOUT_S = 20.0
+POLL_TIMEOUT_MS = 200
+# A read that gains nothing for this long has lost its broker.
+STALL_TIMEOUT_S = 15.0
+# Small polls: many young objects make the garbage collector the cost.
+MAX_POLL_RECORDS = 2_000
+
+
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class LogReader:
+    """A started client without a group. Use it through `open_log_reader`."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self._client = client
+
+    async def has_topic(self, topic: str) -> bool:
+        """Whether the topic exists; asking does not make it."""
+        async with _translated("reading the topics"):
+            return topic in await self._client.topics()
+
+    async def first_offsets(self, places: list[Place]) -> dict[Place, int]:
+        """The oldest offset that is still kept, by partition."""
+        async with _translated("reading the first offsets"):
+            found = await self._client.beginning_offsets([TopicPartition(*place) for place in places])
+        return {Place(*place): offset for place, offset in found.items()}
+
+    async def end_offsets(self, places: list[Place]) -> dict[Place, int]:
+        """The next offset to be written, by partition."""
+        async with _translated("reading the end offsets"):
+            found = await self._client.end_offsets([TopicPartition(*place) for place in places])
+        return {Place(*place): offset for place, offset in found.items()}
+
+    async def read(self, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> AsyncIterator[RecordBatch]:
+        """Every record from `starts` up to but not including `ends`, in batches of one partition.
+
+        Raises BrokerUnavailable when nothing is gained for STALL_TIMEOUT_S.
+        """
+        wanted = {place: end for place, end in ends.items() if starts[place] < end}
+        if not wanted:
+            return
+        self._client.assign([TopicPartition(*place) for place in wanted])
+        for place in wanted:
+            self._client.seek(TopicPartition(*place), starts[place])
+        gained_at = asyncio.get_running_loop().time()
+        left = sum(wanted.values())
+        while wanted:
+            async with _translated("reading a topic"):
+                polled = await self._client.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=MAX_POLL_RECORDS)
+            for found, records in polled.items():
+                place = Place(*found)
+                if kept := [record for record in records if record.offset < ends[place]]:
+                    yield RecordBatch(place.topic, place.partition, kept, ends[place])
+            gained = await self._drop_finished(wanted)
+            now = asyncio.get_running_loop().time()
+            if polled or gained != left:
+                gained_at, left = now, gained
+            elif now - gained_at > STALL_TIMEOUT_S:
+                raise BrokerUnavailable(f"reading stands still before the ends {wanted}")
+
+    async def _drop_finished(self, wanted: dict[Place, int]) -> int:
+        """Remove from `wanted` what was read to its end; returns a number that changes with every gain."""
+        positions = 0
+        for place, end in list(wanted.items()):
+            async with _translated("reading a position"):
+                position = await self._client.position(TopicPartition(*place))
+            if position >= end:
+                del wanted[place]
+                self._client.pause(TopicPartition(*place))
+            positions += position
+        return positions
+
+
+@asynccontextmanager
+async def open_log_reader(settings: KafkaSettings) -> AsyncIterator[LogReader]:
+    """A reader while the context is open. Raises BrokerUnavailable or AccessDenied."""
+    client = AIOKafkaConsumer(
+        **client_options(settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    try:
+        async with _translated("connecting a reader"):
+            await client.start()
+        yield LogReader(client)
+    finally:
+        await client.stop()
+
+
+@asynccontextmanager
+async def _translated(doing: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            yield
+    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        raise translate(error, doing) from error

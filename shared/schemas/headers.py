@@ -1,0 +1,6 @@
+"""Kafka headers that producer, consumers and tools agree on."""
+
+from __future__ import annotations
+
+# On a record that was sent again on purpose; the value names the run that did it.
+REPLAY_HEADER = "replay"
