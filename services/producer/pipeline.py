@@ -15,7 +15,7 @@ from services.producer.follow import ChangeNotifier, Follower
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
 from shared.backoff import Backoff
-from shared.errors import FatalError, PipelineError, RetryableError, StandingBy
+from shared.errors import FatalError, Fenced, PipelineError, RetryableError, StandingBy
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
 from shared.runtime.logging import get_logger
@@ -63,6 +63,7 @@ class Pipeline:
         self._store = store
         self._checkpoint = start  # the newest; files and tails are filled in when it is taken
         self._began_unknowing = start.sequence == 0 and not start.files
+        self._had_session = False
         self._sessions = sessions
         self._backoff = backoff
         self._limits = limits
@@ -127,6 +128,10 @@ class Pipeline:
             if session is not None:
                 await session.publisher.abandon()
             await self._back_off(shutdown)
+        except Fenced as error:
+            if session is not None:
+                await session.publisher.abandon()
+            raise await self._sessions.explain(error) from error
         except BaseException:
             if session is not None:
                 await session.publisher.abandon()
@@ -138,6 +143,7 @@ class Pipeline:
             await self._start_over(session.found)
         self._began_unknowing = False
         self._checkpoint = replace(self._checkpoint, sequence=max(self._checkpoint.sequence, session.found.sequence))
+        self._had_session = True
         self._progress.raise_floors(session.found.files)
         self._outbox.use(session)
         if session.keeper is not None:
@@ -268,10 +274,13 @@ class Pipeline:
             await self._save_checkpoint()
 
     def _take_checkpoint(self) -> Checkpoint:
-        """What is confirmed now, and where to look for what may be delivered besides: taken in one step."""
+        """What is confirmed now, and where to look for what may be delivered besides: taken in one step.
+
+        Before the first session nothing is known that the last checkpoint did not know, so it is no later one.
+        """
         self._checkpoint = replace(
             self._checkpoint,
-            sequence=self._checkpoint.sequence + 1,
+            sequence=self._checkpoint.sequence + self._had_session,
             files=tuple(self._progress.snapshot()),
             tails=self._outbox.tails,
         )

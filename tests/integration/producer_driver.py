@@ -141,7 +141,7 @@ class Found:
     headers: dict[str, bytes]
 
 
-def read_topic(bootstrap_servers: str, topic: str) -> list[Found]:
+def read_topic(bootstrap_servers: str, topic: str, partition_count: int = PARTITION_COUNT) -> list[Found]:
     """Every record that is in the topic now, from a client of another make, without a group."""
     consumer = Consumer(
         {
@@ -151,7 +151,7 @@ def read_topic(bootstrap_servers: str, topic: str) -> list[Found]:
             "enable.partition.eof": True,
         }
     )
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITION_COUNT)])
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partition_count)])
     ended: set[int] = set()
     found: list[Found] = []
 
@@ -167,7 +167,7 @@ def read_topic(bootstrap_servers: str, topic: str) -> list[Found]:
                 found.append(Found(partition, offset, message.key() or b"", message.value() or b"", headers))
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended.add(partition)
-        return len(ended) == PARTITION_COUNT
+        return len(ended) == partition_count
 
     try:
         until(read, f"the end of {topic}", READ_TIMEOUT_S)
@@ -189,6 +189,10 @@ class Audit:
     @property
     def complete(self) -> bool:
         return not self.missing and not self.extra and not self.unexplained and not self.reordered
+
+    @property
+    def exactly_once(self) -> bool:
+        return self.complete and not self.doubled
 
 
 _NUMBER = re.compile(rb'"path":"/numbered/(\d+)"')

@@ -16,7 +16,7 @@ from typing import Protocol
 from services.producer.deliver.checkpoint import Checkpoint, TopicOffsets
 from services.producer.deliver.delivered import Delivered
 from services.producer.deliver.state import KeptState, Owner, StateRecords, TailRange, tail_range
-from shared.errors import BrokerUnavailable, Fenced, StandingBy
+from shared.errors import BrokerUnavailable, Fenced, RetryableError, StandingBy
 from shared.kafka.log_reader import LogReader, Place, open_log_reader
 from shared.kafka.producer import BatchPublisher
 from shared.runtime.logging import get_logger
@@ -26,6 +26,7 @@ from shared.runtime.settings import KafkaSettings
 LEASE_S = 10.0
 LEASE_CHECK_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 15.0
+EXPLAIN_TIMEOUT_S = 5.0
 # How often a long reading of what is there tells how far it is.
 PROGRESS_INTERVAL_S = 5.0
 
@@ -62,6 +63,9 @@ class Sessions(Protocol):
         Raises a RetryableError to be tried again, and Fenced when another producer took over meanwhile.
         """
 
+    async def explain(self, error: Fenced) -> Fenced:
+        """The same error, with the name of the producer that took over where that can be learnt."""
+
 
 @dataclass(frozen=True)
 class DeliveryTarget:
@@ -83,6 +87,10 @@ class AtLeastOnceSessions:
         """See Sessions."""
         publisher = await self._target.publish(self._target.topics, None)
         return Session(publisher, Delivered(self._target.host), {}, {}, Checkpoint(), None)
+
+    async def explain(self, error: Fenced) -> Fenced:
+        """See Sessions."""
+        return error
 
 
 class ExactlyOnceSessions:
@@ -116,6 +124,17 @@ class ExactlyOnceSessions:
             except BaseException:
                 await publisher.abandon()
                 raise
+
+    async def explain(self, error: Fenced) -> Fenced:
+        """See Sessions."""
+        records = StateRecords(self._name)
+        try:
+            async with asyncio.timeout(EXPLAIN_TIMEOUT_S), open_log_reader(self._target.kafka) as reader:
+                await self._read_state(reader, records, 0)
+        except (RetryableError, TimeoutError):
+            return error
+        kept = records.kept()
+        return Fenced(self._describe_other(kept, "took over; this one ends")) if kept else error
 
     async def _wait_until_alone(self, reader: LogReader, records: StateRecords) -> int:
         """Returns up to where the state is read. Raises StandingBy while another producer lives, Fenced after one."""

@@ -1,0 +1,89 @@
+"""The fence against publishers of the same name, and the private names of the client that it relies on."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from shared.errors import Fenced
+from shared.kafka.log_reader import Place, open_log_reader
+from shared.kafka.producer import BatchPublisher
+from shared.runtime.settings import KafkaSettings
+from tests.integration.conftest import Topics
+from tests.integration.producer_driver import read_topic
+
+NAME = "producer@fence-test"
+
+
+def settings_of(broker: str, topics: Topics) -> KafkaSettings:
+    return KafkaSettings(
+        service_name="test",
+        kafka_bootstrap_servers=broker,
+        kafka_topic=topics.records,
+        kafka_dead_letter_topic=topics.dead_letters,
+    )
+
+
+async def start(broker: str, topics: Topics, name: str = NAME) -> BatchPublisher:
+    names = (topics.records, topics.dead_letters)
+    return await BatchPublisher.start(
+        settings_of(broker, topics), names, compression_type="zstd", max_batch_bytes=100_000, transactional_id=name
+    )
+
+
+async def publish(publisher: BatchPublisher, topics: Topics, value: bytes, partition: int = 0) -> None:
+    batch = publisher.new_batch()
+    batch.append(timestamp=1_700_000_000_000, key=None, value=value)
+    await publisher.confirm(batch, topics.records, partition, 10.0)
+
+
+async def test_a_second_publisher_of_a_name_shuts_the_first_one_out_of_every_partition(
+    broker: str, topics: Topics
+) -> None:
+    """Also of partitions that neither of them has written to yet."""
+    zombies = [await start(broker, topics) for _start in range(2)]
+    last = await start(broker, topics)
+    for zombie, partition in zip(zombies, (0, topics.partition_count - 1), strict=True):
+        with pytest.raises(Fenced):
+            await publish(zombie, topics, b"late", partition)
+        await zombie.abandon()
+        await publish(last, topics, b"last", partition)
+    await last.close()
+    assert [found.value for found in read_topic(broker, topics.records)] == [b"last", b"last"]
+
+
+async def test_names_do_not_shut_each_other_out(broker: str, topics: Topics) -> None:
+    """Two hosts publish to the same topic."""
+    one, other = await start(broker, topics, "producer@one"), await start(broker, topics, "producer@other")
+    await publish(one, topics, b"one")
+    await publish(other, topics, b"other")
+    await one.close()
+    await other.close()
+
+
+async def test_what_is_published_behind_the_fence_needs_no_read_committed(broker: str, topics: Topics) -> None:
+    """Plain batches: a reader that skips transactions and one that knows nothing of them see the same at once."""
+    publisher = await start(broker, topics)
+    await publish(publisher, topics, b"plain")
+    for isolation in ("read_committed", "read_uncommitted"):
+        reader = Consumer({"bootstrap.servers": broker, "group.id": "none", "isolation.level": isolation})
+        reader.assign([TopicPartition(topics.records, 0, 0)])
+        message = reader.poll(10.0)
+        assert message is not None
+        assert message.value() == b"plain"
+        reader.close()
+    await publisher.close()
+
+
+async def test_the_end_of_a_partition_that_holds_only_markers_is_reached(broker: str, topics: Topics) -> None:
+    """A marker takes an offset that no record shows: reading must end all the same."""
+    for _fence in range(2):
+        await (await start(broker, topics)).close()
+    place = Place(topics.records, 3)
+    async with open_log_reader(settings_of(broker, topics)) as reader:
+        ends = await reader.end_offsets([place])
+        assert ends == {place: 2}
+        assert [batch async for batch in reader.read({place: 0}, ends)] == []
+        assert await reader.first_offsets([place]) == {place: 0}
+        assert await reader.has_topic(topics.records)
+        assert not await reader.has_topic("no-such-topic")
