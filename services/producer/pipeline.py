@@ -17,7 +17,7 @@ from services.producer.parse import ChunkParser
 from shared.backoff import Backoff
 from shared.errors import FatalError, Fenced, PipelineError, RetryableError, StandingBy
 from shared.runtime.http import Health
-from shared.runtime.lifecycle import Shutdown
+from shared.runtime.lifecycle import Shutdown, happens
 from shared.runtime.logging import get_logger
 
 NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
@@ -166,23 +166,29 @@ class Pipeline:
 
     async def _deliver(self, session: Session, shutdown: Shutdown) -> None:
         """Lines flow until the session is to end; then what is in flight is waited for."""
-        keeping = asyncio.create_task(self._keep_state(session))
+        ended = asyncio.Event()
+        keeping = asyncio.create_task(self._keep_state(session, ended))
         try:
             await self._pump(session, shutdown)
             await self._outbox.drain()
+            ended.set()
+            await keeping
         finally:
             keeping.cancel()
             await asyncio.wait([keeping])
+        self._outbox.check()
         if shutdown.requested and session.keeper is not None:
             await session.keeper.save(self._take_checkpoint(), released=True)
 
-    async def _keep_state(self, session: Session) -> None:
-        """Write to Kafka what is confirmed, and that this producer is alive."""
+    async def _keep_state(self, session: Session, ended: asyncio.Event) -> None:
+        """Write to Kafka what is confirmed, and that this producer is alive.
+
+        It is not cut short while the session lasts: what the keeper counts as written must be written.
+        """
         if session.keeper is None:
             return
         kept_changes, kept_at = self._progress.changes, time.monotonic()
-        while True:
-            await asyncio.sleep(STATE_INTERVAL_S)
+        while not await happens(ended, STATE_INTERVAL_S):
             now, changes = time.monotonic(), self._progress.changes
             if changes == kept_changes and now - kept_at < HEARTBEAT_INTERVAL_S:
                 continue
@@ -224,11 +230,8 @@ class Pipeline:
     async def _scan_forever(self, notifier: ChangeNotifier) -> None:
         """Also while the broker is away: a file that is rotated twice meanwhile must have been seen in between."""
         while True:
-            try:
-                async with asyncio.timeout(self._limits.scan_interval_s):
-                    await self._scan_wanted.wait()
-            except TimeoutError:
-                pass  # nothing was announced; what no file system announces is seen now
+            # What no file system announces is seen when the time is over.
+            await happens(self._scan_wanted, self._limits.scan_interval_s)
             self._scan_wanted.clear()
             self._health.progressed()
             self._scan(notifier)
@@ -245,12 +248,8 @@ class Pipeline:
             log(event.name, path=event.path, **event.details)
 
     async def _sleep(self, seconds: float) -> None:
-        """Until there is something to do, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake_up.wait()
-        except TimeoutError:
-            pass  # deadlines are looked at
+        """Until there is something to do, at most so long; then deadlines are looked at."""
+        await happens(self._wake_up, seconds)
 
     def _on_file_changed(self, path: str) -> None:
         if self._follower.notice(path):

@@ -53,11 +53,17 @@ class Shutdown:
 
     async def wait_at_most(self, seconds: float) -> bool:
         """Sleep that a shutdown cuts short. Returns whether a shutdown is requested."""
-        try:
-            await asyncio.wait_for(self._requested.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+        return await happens(self._requested, seconds)
+
+
+async def happens(event: asyncio.Event, within_s: float) -> bool:
+    """Wait for the event, at most so long; whether it came."""
+    try:
+        async with asyncio.timeout(within_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:

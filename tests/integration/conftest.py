@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -65,8 +66,15 @@ def breakable_broker(own_broker: Broker | None, topics: Topics) -> Iterator[Brok
 @pytest.fixture
 def topics(broker: str, request: pytest.FixtureRequest) -> Iterator[Topics]:
     """Topics of this test, removed after it. `@pytest.mark.parametrize("topics", [2], indirect=True)`: 2 partitions."""
+    with made_topics(broker, getattr(request, "param", PARTITION_COUNT)) as made:
+        yield made
+
+
+@contextmanager
+def made_topics(broker: str, partition_count: int) -> Iterator[Topics]:
+    """Topics for as long as the context is open."""
     run = uuid.uuid4().hex[:8]
-    made = Topics(f"records-{run}", f"dead-letters-{run}", f"state-{run}", getattr(request, "param", PARTITION_COUNT))
+    made = Topics(f"records-{run}", f"dead-letters-{run}", f"state-{run}", partition_count)
     admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
     names = [made.records, made.dead_letters]
     wanted = [NewTopic(name, made.partition_count, 1) for name in names]

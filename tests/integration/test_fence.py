@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from compose.local.broker import Broker
 from shared.errors import Fenced
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.kafka.producer import BatchPublisher
 from shared.runtime.settings import KafkaSettings
-from tests.integration.conftest import Topics
+from tests.integration.conftest import Topics, made_topics
 from tests.integration.producer_driver import read_topic
 
 NAME = "producer@fence-test"
@@ -87,3 +91,49 @@ async def test_the_end_of_a_partition_that_holds_only_markers_is_reached(broker:
         assert await reader.first_offsets([place]) == {place: 0}
         assert await reader.has_topic(topics.records)
         assert not await reader.has_topic("no-such-topic")
+
+
+# A broker that forgets after a second what others forget after a day or a week.
+FORGETFUL = {
+    "transactional.id.expiration.ms": "1000",
+    "transaction.remove.expired.transaction.cleanup.interval.ms": "200",
+    "producer.id.expiration.ms": "1000",
+    "producer.id.expiration.check.interval.ms": "200",
+}
+ATTEMPTS = 8
+
+
+async def zombie_gets_through(broker: str, topics: Topics, *, renewed: bool) -> bool:
+    """Whether one of many zombies, waking one after the other in seconds, writes behind the last one's fence."""
+    zombies = [await start(broker, topics) for _attempt in range(ATTEMPTS)]
+    last = await start(broker, topics)
+    got_through = False
+    for zombie in zombies:
+        woken_at = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < woken_at:
+            if renewed:
+                await last.close()
+                last = await start(broker, topics)
+            await asyncio.sleep(0.1)
+        try:
+            await publish(zombie, topics, b"late")
+            got_through = True
+        except Fenced:
+            pass
+        await zombie.abandon()
+    await last.close()
+    return got_through
+
+
+async def test_a_fence_that_is_raised_anew_outlives_what_the_broker_forgets(tmp_path: Path) -> None:
+    """One that is not does not: with a broker that forgets soon, the difference shows."""
+    broker = Broker.prepare(tmp_path, overrides=FORGETFUL)
+    broker.start()
+    try:
+        broker.wait_until_ready()
+        with made_topics(broker.bootstrap_servers, 1) as topics:
+            assert await zombie_gets_through(broker.bootstrap_servers, topics, renewed=False)
+        with made_topics(broker.bootstrap_servers, 1) as topics:
+            assert not await zombie_gets_through(broker.bootstrap_servers, topics, renewed=True)
+    finally:
+        broker.stop()

@@ -57,8 +57,7 @@ class StateRecords:
     def __init__(self, name: str) -> None:
         self._name = name.encode()
         self._header: tuple[_Header, int] | None = None
-        self._files: dict[bytes, bytes] = {}
-        self._known: dict[bytes, KnownFile] = {}
+        self._files: dict[bytes, KnownFile] = {}
 
     def note(self, key: bytes | None, value: bytes | None, offset: int) -> None:
         """A record of the topic; those of other producers are passed over. Raises FatalError for what is no state."""
@@ -70,10 +69,8 @@ class StateRecords:
                 self._header = (_Header.model_validate_json(value), offset) if value else None
             elif value is None:
                 self._files.pop(generation, None)
-                self._known.pop(generation, None)
             else:
-                self._known[generation] = decode_file(value)
-                self._files[generation] = value
+                self._files[generation] = decode_file(value)
         except ValidationError as error:
             raise FatalError(
                 f"the state topic holds at offset {offset} what this version does not understand. Was it written by a "
@@ -86,15 +83,15 @@ class StateRecords:
             return None
         header, offset = self._header
         checkpoint = Checkpoint(
-            tuple(self._known.values()), header.patterns, header.sequence, header.tails, header.place
+            tuple(self._files.values()), header.patterns, header.sequence, header.tails, header.place
         )
         return KeptState(header.owner, header.released, checkpoint, offset)
 
     def changes(self, checkpoint: Checkpoint, owner: Owner, *, released: bool) -> list[tuple[bytes, bytes | None]]:
         """The records to write, keys and values, so that the topic says this; they count as written."""
-        files = {file.identity.generation.encode(): encode_file(file) for file in checkpoint.files}
+        files = {file.identity.generation.encode(): file for file in checkpoint.files}
         changed: list[tuple[bytes, bytes | None]] = [
-            (generation, value) for generation, value in files.items() if self._files.get(generation) != value
+            (generation, encode_file(file)) for generation, file in files.items() if self._files.get(generation) != file
         ]
         changed += [(generation, None) for generation in self._files.keys() - files.keys()]
         self._files = files

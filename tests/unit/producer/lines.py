@@ -17,8 +17,8 @@ def chunk_of(*lines: bytes, start: int = 0) -> Chunk:
     return Chunk(FILE, start, start + len(data), data)
 
 
-def parse(*lines: bytes, log_format: LogFormat = LogFormat.AUTO) -> ParsedChunk:
-    return ChunkParser(log_format, "web-1").parse(chunk_of(*lines))
+def parse(*lines: bytes, log_format: LogFormat = LogFormat.AUTO, start: int = 0) -> ParsedChunk:
+    return ChunkParser(log_format, "web-1").parse(chunk_of(*lines, start=start))
 
 
 def parse_one(line: bytes, log_format: LogFormat = LogFormat.AUTO) -> AccessRecord:
