@@ -63,7 +63,8 @@ class CompiledFormat:
 def compile_format(text: str, *, name: str = "", escape: Escape = Escape.DEFAULT) -> CompiledFormat:
     """A `log_format` of nginx. Raises FormatRefused, which says what is wrong and at which column."""
     compiled = CompiledFormat(name or text, read_format(text, escape))
-    assert compiled.general.pattern.groups == len(compiled.general.variables)
+    group_count = compiled.general.pattern.groups  # the expression is made now: it refuses what could be read twice
+    assert group_count == len(compiled.general.variables)
     return compiled
 
 

@@ -131,7 +131,7 @@ def _explanation(line: bytes, position: int, step: _Step, before: tuple[_Step, i
     return f"column {position + 1}: {step.name} is expected, {found} is there"
 
 
-def shown(raw: bytes) -> str:
+def shown(raw: bytes, limit: int = SHOWN_BYTES) -> str:
     """A short, printable piece of bytes that anybody may have chosen."""
-    text = ascii(raw[:SHOWN_BYTES].decode("latin-1"))
-    return text if len(raw) <= SHOWN_BYTES else text + "…"
+    text = ascii(raw[:limit].decode("latin-1"))
+    return text if len(raw) <= limit else text + "…"

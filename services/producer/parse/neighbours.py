@@ -37,6 +37,7 @@ _CLOSED: dict[Kind, bytes] = {
     Kind.COUNTS: rb"\d{1,18}|-",
     Kind.NUMBERS: rb"\d{1,9}(?:\.\d{1,9})?|-",
 }
+_NUMBERS = frozenset({Kind.STATUS, Kind.STATUSES, Kind.COUNT, Kind.COUNTS, Kind.NUMBER, Kind.NUMBERS})
 _NEVER_EMPTY = frozenset({Kind.STATUS, Kind.TIME_LOCAL, Kind.TIME_ISO8601, Kind.EPOCH})
 
 
@@ -152,8 +153,7 @@ def _new_ban(
 def _require_an_end(slot: Slot, after: bytes, escape: Escape) -> None:
     """Raises FormatRefused where the literal behind a value looks like more of it."""
     kind, name = slot.variable.kind, f"column {slot.column}: ${slot.variable.name}"
-    is_number = kind in (Kind.COUNT, Kind.COUNTS, Kind.NUMBER, Kind.NUMBERS)
-    if is_number and frozenset(after[:1]) & (DIGITS | frozenset(b".")):
+    if kind in _NUMBERS and frozenset(after[:1]) & (DIGITS | frozenset(b".")):
         raise FormatRefused(f"{name} is a number and {after[:1].decode()!r} follows it; put a blank between them")
     if kind in LISTS and after.startswith((b", ", b" : ")):
         raise FormatRefused(f"{name} is a list and what follows looks like more of it; put quotes around it")
