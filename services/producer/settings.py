@@ -45,7 +45,8 @@ class ProducerSettings(KafkaSettings):
         "`log_format` of nginx in place. For files that NGINX_CONF does not tell.",
     )
     nginx_conf: Path | None = Field(
-        None, description="nginx's own configuration: each file has the format that its `access_log` names."
+        None,
+        description="nginx's configuration; each file has the format that its `access_log` names. Read at the start.",
     )
     max_line_bytes: int = Field(
         1_048_576,
