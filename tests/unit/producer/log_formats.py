@@ -54,7 +54,8 @@ def _values(name: str) -> st.SearchStrategy[bytes]:
     if name in fixed:
         return st.sampled_from(fixed[name])
     plain = st.sampled_from([b"Mozilla/5.0 (X11)", b"", b"-", b"a", b"/x?y"])
-    any_bytes = st.binary(max_size=6).map(lambda raw: raw.replace(b"\n", b""))  # no header can hold a line break
+    # No header can hold a line break.
+    any_bytes = st.binary(max_size=6).map(lambda raw: raw.replace(b"\n", b"").replace(b"\r", b""))
     return st.one_of(plain, st.lists(hostile | plain, max_size=3).map(b"".join), any_bytes)
 
 
