@@ -124,7 +124,7 @@ def _steps(tokens: Sequence[Token], escape: Escape) -> Iterator[_Step]:
 
 
 def _explanation(line: bytes, position: int, step: _Step, before: tuple[_Step, int] | None) -> str:
-    if before is not None and before[0].is_open:
+    if before is not None and before[0].is_open and position == len(line):
         variable, begin = before
         return f"column {begin + 1}: {variable.name} begins here and no {step.name} follows it"
     found = shown(line[position:]) if position < len(line) else "the end of the line"
