@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,10 @@ from services.producer.parse.variables import LISTS, METHOD, PATH, PROTOCOL, QUE
 from shared.schemas import AccessRecord, DeadLetterReason, Source
 
 _REQUEST = re.compile(rb"([A-Z][A-Z_-]*) ([^?]+?)(?:\?(.*))? (HTTP/\d\.\d)", re.DOTALL)
+_NUMBERS: Mapping[Kind, Callable[[bytes], int | float]] = {
+    **dict.fromkeys((Kind.STATUS, Kind.STATUSES, Kind.COUNT, Kind.COUNTS), int),
+    **dict.fromkeys((Kind.NUMBER, Kind.NUMBERS), float),
+}
 _BETWEEN_ITEMS = re.compile(rb", | : ")
 
 
@@ -60,35 +65,30 @@ class _Values:
 
     def add(self, variable: Variable, raw: bytes) -> None:
         """Raises ValueError or OverflowError for a time that is none."""
-        kind, path = variable.kind, variable.path
-        if kind is Kind.REQUEST:
-            self._add_request(raw)
-        elif kind is Kind.TARGET:
-            self._add_target(raw)
-        elif kind in TIMES:
-            put(self.fields, path, PARSE_TIME[kind](raw))
-        elif kind in LISTS:
-            items = None if self._is_absent(raw) else _BETWEEN_ITEMS.split(raw)
-            put(self.fields, path, items and tuple(self._scalar(kind, path, item) for item in items))
-        elif kind is Kind.ADDRESS:
-            put(self.fields, path, self._text(path, raw) or UNKNOWN_ADDRESS)
-        else:
-            put(self.fields, path, self._scalar(kind, path, raw))
+        _ADD.get(variable.kind, _Values._add_scalar)(self, variable, raw)
+
+    def _add_scalar(self, variable: Variable, raw: bytes) -> None:
+        put(self.fields, variable.path, self._scalar(variable, raw))
+
+    def _add_time(self, variable: Variable, raw: bytes) -> None:
+        put(self.fields, variable.path, PARSE_TIME[variable.kind](raw))
+
+    def _add_address(self, variable: Variable, raw: bytes) -> None:
+        put(self.fields, variable.path, self._text(variable.path, raw) or UNKNOWN_ADDRESS)
+
+    def _add_list(self, variable: Variable, raw: bytes) -> None:
+        items = None if self._is_absent(raw) else _BETWEEN_ITEMS.split(raw)
+        put(self.fields, variable.path, items and tuple(self._scalar(variable, item) for item in items))
 
     def _is_absent(self, raw: bytes) -> bool:
         """nginx writes a hyphen; with `escape=json` and `none`, nothing for a variable that is not set."""
         return raw == b"-" or (not raw and not self._may_be_empty)
 
-    def _scalar(self, kind: Kind, path: Path, raw: bytes) -> str | int | float | None:
+    def _scalar(self, variable: Variable, raw: bytes) -> str | int | float | None:
         if self._is_absent(raw):
             return None
-        match kind:
-            case Kind.STATUS | Kind.COUNT | Kind.STATUSES | Kind.COUNTS:
-                return int(raw)
-            case Kind.NUMBER | Kind.NUMBERS:
-                return float(raw)
-            case _:
-                return self._text(path, raw)
+        convert = _NUMBERS.get(variable.kind)
+        return convert(raw) if convert else self._text(variable.path, raw)
 
     def _text(self, path: Path, raw: bytes) -> str | None:
         """The text as the client sent it; None for an absent one."""
@@ -101,7 +101,7 @@ class _Values:
             self.escaped.append(name)
         return text
 
-    def _add_request(self, raw: bytes) -> None:
+    def _add_request(self, _variable: Variable, raw: bytes) -> None:
         """`method`, `path`, `query` and `protocol`, or `request` alone when it is not of that form."""
         match = _REQUEST.fullmatch(self._unescape(raw))
         if match is None:
@@ -110,9 +110,18 @@ class _Values:
         for path, sent in zip((METHOD, PATH, QUERY, PROTOCOL), match.groups(), strict=True):
             put(self.fields, path, None if sent is None else self._decode(path, sent))
 
-    def _add_target(self, raw: bytes) -> None:
+    def _add_target(self, _variable: Variable, raw: bytes) -> None:
         if self._is_absent(raw):
             return
         path, mark, query = self._unescape(raw).partition(b"?")
         put(self.fields, PATH, self._decode(PATH, path))
         put(self.fields, QUERY, self._decode(QUERY, query) if mark else None)
+
+
+_ADD: Mapping[Kind, Callable[[_Values, Variable, bytes], None]] = {
+    **dict.fromkeys(TIMES, _Values._add_time),
+    **dict.fromkeys(LISTS, _Values._add_list),
+    Kind.ADDRESS: _Values._add_address,
+    Kind.REQUEST: _Values._add_request,
+    Kind.TARGET: _Values._add_target,
+}

@@ -30,6 +30,9 @@ class Kind(Enum):
     NUMBERS = "list of numbers"
     IGNORED = "nothing that is kept"
 
+    # Members are compared by identity. Enum's own hash is a Python function, and runs for every value of a line.
+    __hash__ = object.__hash__
+
 
 TIMES = frozenset({Kind.TIME_LOCAL, Kind.TIME_ISO8601, Kind.EPOCH})
 LISTS = frozenset({Kind.WORDS, Kind.STATUSES, Kind.COUNTS, Kind.NUMBERS})
