@@ -8,6 +8,7 @@ from bench.consumers.confluent import ConfluentConsumer
 from bench.consumers.ours import OurConsumer
 from bench.consumers.plain import PlainConsumer
 from bench.contender import Figure, Suite
+from bench.formats.parsing import FORMATS
 from bench.latency.ours import OurPair
 from bench.latency.plain import PlainPair
 from bench.producers.confluent import ConfluentProducer
@@ -21,7 +22,7 @@ _FOREIGN = Figure("foreign_cores", "cores busy with other programs", 2)
 
 def make_suites(quick: bool) -> Sequence[Suite]:
     """The suites: all of them in under 8 minutes, or with `quick` in under 2."""
-    return (_producers(quick), _consumers(quick), _latency(quick), _start(quick))
+    return (_producers(quick), _formats(quick), _consumers(quick), _latency(quick), _start(quick))
 
 
 def _producers(quick: bool) -> Suite:
@@ -41,6 +42,24 @@ def _producers(quick: bool) -> Suite:
         size=100_000 if quick else 400_000,
         repetitions=2 if quick else 5,
         warm_up_size=20_000 if quick else 200_000,
+    )
+
+
+def _formats(quick: bool) -> Suite:
+    return Suite(
+        title="Formats: from bytes to records, without Kafka",
+        explanation="The parser alone over the same requests, written in each format; CPU of the process, and the same "
+        "by the bytes of the log, since a longer line holds more fields. Every line must become a record.",
+        contenders=FORMATS,
+        figures=(
+            Figure("cpu_us", "CPU µs/line", 2, compared=True),
+            Figure("cpu_ns_per_byte", "CPU ns/byte", 2, compared=True),
+            Figure("fast_percent", "lines in the fast way %", 1),
+            Figure("line_bytes", "bytes/line", 0),
+        ),
+        size=40_000 if quick else 100_000,
+        repetitions=3 if quick else 9,
+        warm_up_size=10_000,
     )
 
 

@@ -25,7 +25,7 @@ class NaiveProducer:
 
 async def send_all(job: Job) -> None:
     """Read, parse line by line, send, and wait for all confirmations."""
-    expression = FORMATS[LogFormat.COMBINED].general
+    log_format = FORMATS[LogFormat.COMBINED]
     async with make_client(job) as client:
         await client.partitions_for(job.topic)
         job.announce_ready()
@@ -33,7 +33,7 @@ async def send_all(job: Job) -> None:
             offset = chunk.start
             for line in chunk.data.split(b"\n")[:-1]:
                 source = Source(host="web-1", file=str(job.log), generation="peer", offset=offset, length=len(line))
-                record = parse_line(line, expression, source)
+                record = parse_line(line, log_format, source)
                 await client.send(job.topic, record.to_json(), key=record.client_address.encode())
                 offset += len(line) + 1
         await client.flush()

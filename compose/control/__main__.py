@@ -15,7 +15,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from compose.control import develop, report, verbs
-from compose.control.choices import known_variables, with_log_files
+from compose.control.choices import known_variables, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
 from compose.control.state import Mode, StackState, StateFile, exclusive
@@ -70,6 +70,7 @@ def open_stack(root: Path) -> Stack:
     own = own.model_copy(update={"variables": {**own.variables, **known_variables(names, os.environ)}})
     from_file = known_variables(names, dotenv_values(root / ".env"))
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
+    variables = with_nginx_conf(variables, Path.cwd())
     if mode == "docker":
         return DockerStack(root, variables, own)
     from compose.control.local_stack import LocalStack  # needs packages that Docker mode does not install

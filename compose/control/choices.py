@@ -11,6 +11,7 @@ from compose.control.state import Mode
 from compose.errors import OperatorError
 
 LOG_FOLDER = "/var/log/nginx"
+NGINX_FOLDER = "/etc/nginx"
 # Variables that no Compose file refers to and that change what the verbs do all the same.
 OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME"})
 MAX_REPLICAS = 64
@@ -38,6 +39,15 @@ def with_log_files(variables: Mapping[str, str], mode: Mode, current: Path) -> d
         )
     # Local mode hands absolute paths on as they are; the log folder stands for itself then.
     return {**variables, "NGINX_LOG_DIR": LOG_FOLDER, "LOG_FILES": ",".join(patterns)}
+
+
+def with_nginx_conf(variables: Mapping[str, str], current: Path) -> dict[str, str]:
+    """The variables with the folder of NGINX_CONF mounted where containers have nginx's configuration."""
+    named = variables.get("NGINX_CONF", "")
+    if not named or variables.get("NGINX_CONF_DIR"):
+        return dict(variables)
+    file = current / named
+    return {**variables, "NGINX_CONF_DIR": str(file.parent), "NGINX_CONF": f"{NGINX_FOLDER}/{file.name}"}
 
 
 def demo_wanted(variables: Mapping[str, str]) -> bool:

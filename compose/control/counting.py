@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from shared.kafka.groups import Group
 # Enough clients that eight partitions, or sixty-four, all get some of them.
 CLIENT_COUNT = 250
 SHOWN_EXAMPLES = 5
+_VARIABLE = re.compile(r"\$\{?(?P<name>\w+)\}?")
+_COMMON = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent'
+_COMBINED_TAIL = ' "$http_referer" "$http_user_agent"'
+_TAILS = {"common": "", "main": _COMBINED_TAIL + ' "-"'}
 
 
 def marker(run_id: str) -> str:
@@ -23,11 +28,30 @@ def marker(run_id: str) -> str:
 
 def marked_lines(run_id: str, first: int, count: int, now: datetime, log_format: str) -> Iterator[str]:
     """Lines of an access log that name their run and number. Addresses are of a block kept for documentation."""
-    time = now.strftime("%d/%b/%Y:%H:%M:%S %z")
-    tail = {"common": "", "main": ' "-" "make verify" "-"'}.get(log_format, ' "-" "make verify"')
+    text = log_format if "$" in log_format else _COMMON + _TAILS.get(log_format, _COMBINED_TAIL)
+    text = re.sub(r"^\s*escape=\w+\s+", "", text)
+    of_all = {
+        "time_local": now.strftime("%d/%b/%Y:%H:%M:%S %z"),
+        "time_iso8601": now.isoformat(timespec="seconds"),
+        "msec": f"{now.timestamp():.3f}",
+        "request_method": "GET",
+        "server_protocol": "HTTP/1.1",
+        "status": "200",
+        "body_bytes_sent": "17",
+        "http_user_agent": "make verify",
+        "is_args": "",
+        "args": "",
+    }
     for number in range(first, first + count):
-        client = f"198.51.100.{number % CLIENT_COUNT + 1}"
-        yield f'{client} - - [{time}] "GET {marker(run_id)}{number} HTTP/1.1" 200 17{tail}'
+        path = f"{marker(run_id)}{number}"
+        targets = {"request": f"GET {path} HTTP/1.1", "request_uri": path, "uri": path}
+        values = {**of_all, **targets, "remote_addr": f"198.51.100.{number % CLIENT_COUNT + 1}"}
+        yield _written(text, values)
+
+
+def _written(text: str, values: Mapping[str, str]) -> str:
+    """A line of the format, with a hyphen for what has no value."""
+    return _VARIABLE.sub(lambda found: values.get(found["name"], "-"), text)
 
 
 def numbers_in(values: Iterable[str | bytes], run_id: str) -> Iterator[int]:

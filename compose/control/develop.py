@@ -1,7 +1,8 @@
-"""The verbs for those who work on the code."""
+"""The verbs that need no stack: for those who work on the code, and for a look at log files."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from dotenv import dotenv_values
 
 from compose.control import report
 from compose.control.docker_stack import engine_answers
@@ -67,6 +70,25 @@ def bench(root: Path) -> int:
     return _run(root, sys.executable, "-m", "bench")
 
 
+def formats(root: Path) -> int:
+    """What the producer would make of FILES, by default of LOGS; without the stack, and nothing is sent."""
+    files = os.environ.get("FILES") or os.environ.get("LOGS") or ""
+    patterns = [str(Path.cwd() / pattern.strip()) for pattern in files.split(",") if pattern.strip()]
+    lines = os.environ.get("LINES")
+    options = ["--lines", lines] if lines else []
+    return subprocess.run(
+        [sys.executable, "-m", "services.producer.formats", *options, *patterns],
+        cwd=root,
+        env={**dotenv_of(root), **os.environ},
+        check=False,
+    ).returncode
+
+
+def dotenv_of(root: Path) -> Mapping[str, str]:
+    """The variables of the file .env, which hold for every verb."""
+    return {name: value for name, value in dotenv_values(root / ".env").items() if value is not None}
+
+
 def requirements(root: Path) -> int:
     """Resolve pyproject.toml and the broker's jars anew, with hashes."""
     from compose.local.jars import write_lock  # needs a package of local mode
@@ -88,4 +110,10 @@ def requirements(root: Path) -> int:
     return worst
 
 
-VERBS: Mapping[str, Callable[[Path], int]] = {"test": test, "lint": lint, "bench": bench, "requirements": requirements}
+VERBS: Mapping[str, Callable[[Path], int]] = {
+    "test": test,
+    "lint": lint,
+    "bench": bench,
+    "requirements": requirements,
+    "formats": formats,
+}

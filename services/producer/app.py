@@ -12,9 +12,11 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from services.producer.chunk import MAX_REMEMBERED_FILES
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.outbox import Outbox, OutboxSettings
 from services.producer.deliver.progress import Progress
@@ -24,7 +26,8 @@ from services.producer.follow import Follower
 from services.producer.follow.identity import folder_inode, new_patterns
 from services.producer.follow.tailed_file import ReadLimits
 from services.producer.metrics import ProducerMetrics
-from services.producer.parse import ChunkParser
+from services.producer.nginx.choice import FormatChoice
+from services.producer.parse import ChunkParser, CompiledFormat
 from services.producer.pipeline import Pipeline, PipelineLimits
 from services.producer.settings import Delivery, ProducerSettings
 from shared.backoff import Backoff
@@ -46,6 +49,7 @@ CLOSING_S = 5.0
 
 async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
     """Run the producer until a shutdown. Raises FatalError."""
+    parser = _make_parser(settings)
     _allow_many_files()
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -63,7 +67,7 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         if last is None and isinstance(sessions, ExactlyOnceSessions):
             last = await _find_checkpoint(sessions, health, shutdown)
         if not shutdown.requested:
-            await _run(settings, shutdown, store, last or Checkpoint(), place, sessions, metrics, health)
+            await _run(settings, shutdown, store, last or Checkpoint(), place, parser, sessions, metrics, health)
 
 
 async def _run(
@@ -72,6 +76,7 @@ async def _run(
     store: CheckpointStore,
     last: Checkpoint,
     place: str,
+    parser: ChunkParser,
     sessions: Sessions,
     metrics: ProducerMetrics,
     health: Health,
@@ -97,7 +102,7 @@ async def _run(
     )
     pipeline = Pipeline(
         follower,
-        ChunkParser(settings.log_format, settings.source_host),
+        parser,
         outbox,
         progress,
         store,
@@ -168,6 +173,26 @@ def _limits(settings: ProducerSettings) -> PipelineLimits:
         drain_timeout_s=max(0.5, settings.shutdown_timeout_s - CLOSING_S),
         fence_interval_s=settings.fence_interval_s,
     )
+
+
+def _make_parser(settings: ProducerSettings) -> ChunkParser:
+    """The parser with the format of each file. Raises InvalidSettings."""
+    formats = settings.read_formats()
+    for note in formats.notes:
+        get_logger().warning("nginx_log_not_followed", note=note)
+    format_of = lru_cache(MAX_REMEMBERED_FILES)(partial(_choose_format, formats))
+    return ChunkParser(format_of, settings.source_host)
+
+
+def _choose_format(formats: FormatChoice, path: str) -> CompiledFormat:
+    """The format of a file, told when the file is first parsed."""
+    chosen = formats.of_file(path)
+    told = {"path": path, "format": chosen.format.name, "reason": chosen.reason}
+    if chosen.is_doubtful:
+        get_logger().warning("format_chosen", **told)
+    else:
+        get_logger().info("format_chosen", **told)
+    return chosen.format
 
 
 def _outbox_settings(settings: ProducerSettings) -> OutboxSettings:

@@ -11,7 +11,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from services.producer.deliver.partition import PartitionBy
-from services.producer.parse import LogFormat
+from services.producer.nginx.choice import FormatChoice, load_choice
+from services.producer.nginx.syntax import ConfigurationError
+from services.producer.parse import FormatRefused, LogFormat, format_of_setting
+from shared.errors import InvalidSettings
 from shared.kafka.producer import CompressionType
 from shared.runtime.settings import CommaSeparated, KafkaSettings
 
@@ -36,7 +39,15 @@ class ProducerSettings(KafkaSettings):
         "beginning",
         description="Where to start in files that are there when their pattern is followed for the first time.",
     )
-    log_format: LogFormat = Field(LogFormat.AUTO, description="Format of the lines; `auto` tells by the line.")
+    log_format: str = Field(
+        LogFormat.AUTO,
+        description="Format of the lines: `common`, `combined`, `main`, `auto` (which of them, by the line), or a "
+        "`log_format` of nginx in place. For files that NGINX_CONF does not tell.",
+    )
+    nginx_conf: Path | None = Field(
+        None,
+        description="nginx's configuration; each file has the format that its `access_log` names. Read at the start.",
+    )
     max_line_bytes: int = Field(
         1_048_576,
         ge=1_024,
@@ -95,9 +106,25 @@ class ProducerSettings(KafkaSettings):
         """What this producer is called in Kafka; no two with one name send at a time."""
         return f"{self.service_name}@{self.source_host}"
 
+    @field_validator("log_format")
+    @classmethod
+    def _check_format(cls, value: str) -> str:
+        try:
+            format_of_setting(value)
+        except FormatRefused as refused:
+            raise ValueError(str(refused)) from refused
+        return value
+
     @field_validator("log_files", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(os.path.normpath(pattern.strip()) for pattern in value.split(",") if pattern.strip())
+
+    def read_formats(self) -> FormatChoice:
+        """The format of each file, with nginx's configuration as it is now. Raises InvalidSettings."""
+        try:
+            return load_choice(self.nginx_conf, format_of_setting(self.log_format), self.log_files)
+        except ConfigurationError as error:
+            raise InvalidSettings(f"NGINX_CONF={str(self.nginx_conf)!r} is not usable: {error}") from error

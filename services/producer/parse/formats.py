@@ -1,6 +1,6 @@
-"""The table of log formats: what each one's fast and general expressions accept.
+"""Log formats, compiled: the built-in ones by name, and any `log_format` of nginx.
 
-A format is the three stock ones of nginx and httpd, each the former with more quoted fields:
+The built-in ones are the stock formats of nginx and httpd, each the former with more quoted fields:
 
     common    $remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent
     combined  … "$http_referer" "$http_user_agent"
@@ -10,34 +10,20 @@ A format is the three stock ones of nginx and httpd, each the former with more q
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
-# A byte that stands in JSON as it is: printable ASCII but the quote and the backslash. With and without the space.
-_PLAIN = rb"[ !#-\[\]-~]"
-_SOLID = rb"[!#-\[\]-~]"
-_BEFORE_QUERY = rb"[!#->@-\[\]-~]"
-
-_FAST_HEAD = (
-    rb"^(" + _SOLID + rb"+) - (?:-|(" + _SOLID + rb"+)) "
-    rb"\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "
-    rb'"([A-Z]+) (' + _BEFORE_QUERY + rb"+)(?:\?(" + _SOLID + rb'*))? (HTTP/\d\.\d)" '
-    rb"([1-9]\d\d) (?:-|(0|[1-9]\d{0,17}))"
-)
-_FAST_QUOTED = rb' (?:"-"|("' + _PLAIN + rb'*"))'
-
-# Quantifiers that never give back (`++`) and bounded ones keep a hostile line linear.
-_GENERAL_HEAD = (
-    rb"(\S{1,4096}) \S{1,4096} (.{1,4096}?) \[([^\]]{1,64})\] "
-    rb'"((?:[^"\\]++|\\.)*+)" '
-    rb"(\d{3}) (\d{1,18}|-)"
-)
-_GENERAL_QUOTED = rb' "((?:[^"\\]++|\\.)*+)"'
+from services.producer.parse.fast_expression import FastExpression, fast_expression
+from services.producer.parse.general_expression import GeneralExpression
+from services.producer.parse.loop import FastLoop, make_loop
+from services.producer.parse.syntax import Escape, FormatRefused, Syntax, read_format, split_escape
+from services.producer.parse.template import UNKNOWN_ADDRESS, RecordTemplate
+from services.producer.parse.variables import TIMES, Kind
 
 
 class LogFormat(StrEnum):
-    """The names that LOG_FORMAT takes."""
+    """The names of the built-in formats."""
 
     AUTO = "auto"
     COMMON = "common"
@@ -46,33 +32,66 @@ class LogFormat(StrEnum):
 
 
 @dataclass(frozen=True)
-class FormatExpressions:
-    """`fast` is for `finditer` over a chunk, `general` for `fullmatch` of one line without its newline.
+class CompiledFormat:
+    """What the parser needs for the lines of one format. `name` is for a person."""
 
-    The groups of `fast`: address, user, time, method, path, query, protocol, status, size, then referrer, agent and
-    forwarded-for with their quotes; a group whose field is `-` or missing takes no part. Those of `general`: address,
-    user, time, request, status, size, then the quoted fields without their quotes.
-    """
+    name: str
+    syntax: Syntax
 
-    fast: re.Pattern[bytes]
-    general: re.Pattern[bytes]
+    @cached_property
+    def general(self) -> GeneralExpression:
+        return GeneralExpression(self.syntax)
+
+    @cached_property
+    def fast(self) -> FastExpression:
+        return fast_expression(self.syntax)
+
+    @cached_property
+    def time_kind(self) -> Kind:
+        """Which of nginx's times gives the record's."""
+        return next(each.kind for each in self.general.variables if each.kind in TIMES)
+
+    @cached_property
+    def template(self) -> RecordTemplate:
+        return RecordTemplate(self.fast.holes, {each.path: each.kind for each in self.general.variables})
+
+    @cached_property
+    def loop(self) -> FastLoop:
+        return make_loop(self.fast, self.template.codes, UNKNOWN_ADDRESS.encode())
 
 
-def _expressions(fast_tail: bytes, general_tail: bytes) -> FormatExpressions:
-    return FormatExpressions(
-        re.compile(_FAST_HEAD + fast_tail + rb"\n", re.MULTILINE),
-        re.compile(_GENERAL_HEAD + general_tail, re.DOTALL),
-    )
+def compile_format(text: str, *, name: str = "", escape: Escape = Escape.DEFAULT) -> CompiledFormat:
+    """A `log_format` of nginx. Raises FormatRefused, which says what is wrong and at which column."""
+    compiled = CompiledFormat(name or text, read_format(text, escape))
+    group_count = compiled.general.pattern.groups  # the expression is made now: it refuses what could be read twice
+    assert group_count == len(compiled.general.variables)
+    return compiled
 
 
-_ABSENT = rb"()??"  # a group that never takes part, so that every format has the same groups
-_F, _G = _FAST_QUOTED, _GENERAL_QUOTED
+def format_of_setting(value: str) -> CompiledFormat:
+    """What LOG_FORMAT names: a built-in format, or a format in place, as nginx writes it. Raises FormatRefused."""
+    if value in set(LogFormat):
+        return FORMATS[LogFormat(value)]
+    if "$" not in value:
+        raise FormatRefused(f"it is none of {', '.join(LogFormat)}, nor a format of nginx such as '$remote_addr …'")
+    escape, text = split_escape(value)
+    return compile_format(text, escape=escape)
 
-FORMATS: dict[LogFormat, FormatExpressions] = {
-    LogFormat.COMMON: _expressions(_ABSENT * 3, _ABSENT * 3),
-    LogFormat.COMBINED: _expressions(_F * 2 + _ABSENT, _G * 2 + _ABSENT),
-    LogFormat.MAIN: _expressions(_F * 3, _G * 3),
-    LogFormat.AUTO: _expressions(
-        rb"(?:" + _F * 2 + rb"(?:" + _F + rb")?)?", rb"(?:" + _G * 2 + rb"(?:" + _G + rb")?)?"
-    ),
+
+_COMMON = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent'
+# httpd writes the name that a client's identd gave where nginx has a hyphen.
+_COMMON_OF_HTTPD = _COMMON.replace(" - ", " $remote_ident ")
+_COMBINED_TAIL = ' "$http_referer" "$http_user_agent"'
+_MAIN_TAIL = ' "$http_x_forwarded_for"'
+
+
+def _built_in(name: LogFormat, text: str, *optional: str) -> CompiledFormat:
+    return CompiledFormat(name, read_format(text, optional=optional))
+
+
+FORMATS: dict[LogFormat, CompiledFormat] = {
+    LogFormat.COMMON: _built_in(LogFormat.COMMON, _COMMON_OF_HTTPD),
+    LogFormat.COMBINED: _built_in(LogFormat.COMBINED, _COMMON_OF_HTTPD + _COMBINED_TAIL),
+    LogFormat.MAIN: _built_in(LogFormat.MAIN, _COMMON_OF_HTTPD + _COMBINED_TAIL + _MAIN_TAIL),
+    LogFormat.AUTO: _built_in(LogFormat.AUTO, _COMMON_OF_HTTPD, _COMBINED_TAIL, _MAIN_TAIL),
 }

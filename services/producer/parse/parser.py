@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from services.producer.chunk import Chunk, ChunkKind
-from services.producer.parse.formats import FORMATS, LogFormat
+from services.producer.parse.caches import PARSE_TIME, NumberCache, TimeCache
+from services.producer.parse.formats import FORMATS, CompiledFormat, LogFormat
 from services.producer.parse.general import LineRejected, parse_line
-from services.producer.parse.template import record_template
-from services.producer.parse.timestamp import TimeCache
 from shared.schemas import DeadLetterReason, Source
 
-_NULL = b"null"
-# Templates are kept per file; a new one costs 50 µs, so a small cache does.
-MAX_CACHED_TEMPLATES = 256
+# Formats and templates are kept per file; a new one costs 50 µs, so a small cache does.
+MAX_CACHED_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,15 @@ class ParsedChunk:
 
 
 class ChunkParser:
-    """Parses chunks of one host in one format. Keeps bounded caches, else no state."""
+    """Parses chunks of one host. Keeps bounded caches, else no state."""
 
-    def __init__(self, log_format: LogFormat, host: str) -> None:
-        self._expressions = FORMATS[log_format]
+    def __init__(self, log_format: LogFormat | Callable[[str], CompiledFormat], host: str) -> None:
+        """`log_format`: a built-in format for every file, or what gives a file's format by its path."""
+        self._format_of = log_format if callable(log_format) else lambda _path: FORMATS[log_format]
         self._host = host
-        self._times = TimeCache()
-        self._templates: dict[tuple[str, str], bytes] = {}
+        self._times = {kind: TimeCache(parse) for kind, parse in PARSE_TIME.items()}
+        self._numbers = NumberCache()
+        self._files: dict[tuple[str, str], tuple[CompiledFormat, bytes]] = {}
 
     def parse(self, chunk: Chunk) -> ParsedChunk:
         """Every byte of the chunk ends up in a value, a reject or the count of blank lines."""
@@ -66,63 +68,39 @@ class ChunkParser:
 
     def _parse_lines(self, parsed: ParsedChunk) -> None:
         """The hot path: about 1.5 µs a line. What lies between two matches goes the general way."""
-        data, base = parsed.chunk.data, parsed.chunk.start
-        template = self._template(parsed.chunk)
-        times = self._times
-        add_value, add_address, add_offset = parsed.values.append, parsed.addresses.append, parsed.offsets.append
-        done = 0
-        for match in self._expressions.fast.finditer(data):
-            start, end = match.span()
-            if start != done:
-                self._parse_each(parsed, done, start)
-            address, user, time, method, path, query, protocol, status, size, referrer, agent, forwarded = match.groups(
-                _NULL
-            )
-            text = times[time]
-            if text is None:
-                self._parse_each(parsed, start, end)
-            else:
-                add_value(
-                    template
-                    % (
-                        text,
-                        address,
-                        _NULL if user is _NULL else b'"%b"' % user,
-                        method,
-                        path,
-                        _NULL if query is _NULL else b'"%b"' % query,
-                        protocol,
-                        status,
-                        size,
-                        referrer,
-                        agent,
-                        forwarded,
-                        base + start,
-                        end - start - 1,
-                    )
-                )
-                add_address(address)
-                add_offset(base + start)
-            done = end
+        log_format, template = self._file(parsed.chunk)
+        data = parsed.chunk.data
+        parse_each = partial(self._parse_each, parsed, log_format)
+        done = log_format.loop(
+            log_format.fast.pattern.finditer(data),
+            parsed.chunk.start,
+            template,
+            self._times[log_format.time_kind],
+            self._numbers,
+            parsed.values.append,
+            parsed.addresses.append,
+            parsed.offsets.append,
+            parse_each,
+        )
         if done != len(data):
-            self._parse_each(parsed, done, len(data))
+            parse_each(done, len(data))
 
-    def _parse_each(self, parsed: ParsedChunk, start: int, end: int) -> None:
+    def _parse_each(self, parsed: ParsedChunk, log_format: CompiledFormat, start: int, end: int) -> None:
         """The general way for the lines in `data[start:end]`."""
         data = parsed.chunk.data
         while start < end:
             newline = data.index(b"\n", start)
-            self._parse_one(parsed, parsed.chunk.start + start, data[start:newline])
+            self._parse_one(parsed, log_format, parsed.chunk.start + start, data[start:newline])
             start = newline + 1
 
-    def _parse_one(self, parsed: ParsedChunk, offset: int, line: bytes) -> None:
+    def _parse_one(self, parsed: ParsedChunk, log_format: CompiledFormat, offset: int, line: bytes) -> None:
         if not line.strip():
             parsed.blank_line_count += 1
             return
         file = parsed.chunk.file
         source = Source(host=self._host, file=file.path, generation=file.generation, offset=offset, length=len(line))
         try:
-            record = parse_line(line.removesuffix(b"\r"), self._expressions.general, source)
+            record = parse_line(line.removesuffix(b"\r"), log_format, source)
         except LineRejected as rejected:
             parsed.rejects.append(Reject(rejected.reason, rejected.message, offset, len(line), line))
             return
@@ -130,13 +108,15 @@ class ChunkParser:
         parsed.addresses.append(record.client_address.encode())
         parsed.offsets.append(offset)
 
-    def _template(self, chunk: Chunk) -> bytes:
+    def _file(self, chunk: Chunk) -> tuple[CompiledFormat, bytes]:
+        """The format of the chunk's file and the template of its records."""
         key = (chunk.file.path, chunk.file.generation)
-        if key not in self._templates:
-            if len(self._templates) >= MAX_CACHED_TEMPLATES:
-                self._templates.clear()
-            self._templates[key] = record_template(self._host, *key)
-        return self._templates[key]
+        if key not in self._files:
+            if len(self._files) >= MAX_CACHED_FILES:
+                self._files.clear()
+            log_format = self._format_of(chunk.file.path)
+            self._files[key] = (log_format, log_format.template.of_file(self._host, *key))
+        return self._files[key]
 
 
 def reject_oversized(parsed: ParsedChunk, max_record_bytes: int) -> ParsedChunk:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from compose.control.__main__ import choose_mode
-from compose.control.choices import check_logs, demo_wanted, known_variables, parse_scale, with_log_files
+from compose.control.choices import (
+    check_logs,
+    demo_wanted,
+    known_variables,
+    parse_scale,
+    with_log_files,
+    with_nginx_conf,
+)
 from compose.control.state import StackState
 from compose.errors import OperatorError
 
@@ -87,3 +94,14 @@ def test_an_unknown_mode_is_refused() -> None:
     """The message names it."""
     with pytest.raises(OperatorError, match="MODE=podman"):
         choose_mode("podman", None)
+
+
+def test_the_folder_of_nginx_conf_is_mounted() -> None:
+    """A relative path counts from where make was called; a folder that is named stays."""
+    given = {"NGINX_CONF": "conf/site.conf"}
+    assert with_nginx_conf(given, Path("/opt/nginx")) == {
+        "NGINX_CONF": "/etc/nginx/site.conf",
+        "NGINX_CONF_DIR": "/opt/nginx/conf",
+    }
+    for unchanged in ({}, {"NGINX_CONF": "/etc/nginx/nginx.conf", "NGINX_CONF_DIR": "/srv/conf"}):
+        assert with_nginx_conf(unchanged, Path("/opt")) == unchanged

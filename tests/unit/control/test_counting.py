@@ -18,6 +18,8 @@ from compose.control.counting import (
     tally,
 )
 from compose.control.stack import Replica
+from services.producer.chunk import Chunk, FileIdentity
+from services.producer.parse import ChunkParser, format_of_setting
 from shared.kafka.groups import Group, Member
 
 NOW = datetime(2026, 5, 17, 10, 5, 3, tzinfo=UTC)
@@ -39,6 +41,22 @@ def test_marked_lines_have_the_form_that_the_producer_expects() -> None:
     assert line == head + ' "-" "make verify"'
     assert list(marked_lines("abc", 7, 1, NOW, "common")) == [head]
     assert list(marked_lines("abc", 7, 1, NOW, "main")) == [line + ' "-"']
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '$remote_addr [$time_local] "$request" $status $request_time',
+        '$msec $status $request_method "$uri$is_args$args" "$http_user_agent"',
+        'escape=json {"time":"$time_iso8601","status":$status,"target":"$request_uri"}',
+    ],
+)
+def test_marked_lines_can_be_written_in_any_format(text: str) -> None:
+    """The producer reads them as records with the marked path."""
+    line = next(marked_lines("abc", 7, 1, NOW, text)).encode() + b"\n"
+    parser = ChunkParser(lambda _path: format_of_setting(text), "h")
+    parsed = parser.parse(Chunk(FileIdentity("/a.log", 0, 0, "g", 0, ""), 0, len(line), line))
+    assert list(numbers_in(parsed.values, "abc")) == [7]
 
 
 def test_numbers_are_read_from_values_and_from_printed_records() -> None:

@@ -17,16 +17,27 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.consumer.settings import ConsumerSettings
+from services.producer.parse.variables import KNOWN
 from services.producer.settings import ProducerSettings
 from services.topics.settings import TopicsSettings
 from shared.runtime.settings import KafkaSettings, ServiceSettings, describe_settings
-from shared.schemas import AccessRecord, DeadLetter, DeadLetterReason, Source
+from shared.schemas import (
+    AccessRecord,
+    Connection,
+    DeadLetter,
+    DeadLetterReason,
+    Details,
+    Server,
+    Source,
+    Upstream,
+)
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 SCHEMA_FILE = DOCS / "access-record.schema.json"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
+_GROUPS: Mapping[str, type[BaseModel]] = {"server": Server, "connection": Connection, "upstream": Upstream}
 _BLOCK = re.compile(r"<!-- generated: (?P<name>[^\n]*?) -->\n(?P<body>.*?)<!-- end -->\n", re.DOTALL)
 
 
@@ -80,6 +91,25 @@ def _json_type(entry: Mapping[str, Any]) -> str:
     return str(entry["type"])
 
 
+def groups_table() -> str:
+    """The fields of the objects in the details."""
+    lines = [f"| `{name}`: |  |  |\n{_rows(fields_table(model))}" for name, model in _GROUPS.items()]
+    return table(("field", "type", "meaning"), ()) + "".join(lines)
+
+
+def _rows(made: str) -> str:
+    """A table without its head."""
+    return "".join(made.splitlines(keepends=True)[2:])
+
+
+def variables_table() -> str:
+    """nginx's variables that have a field, with what is read in them."""
+    return table(
+        ("variable", "field", "value"),
+        ((f"`${name}`", f"`{'.'.join(each.path)}`", each.kind.value) for name, each in KNOWN.items()),
+    )
+
+
 def headers_table() -> str:
     """The Kafka headers of a dead letter, as a letter with every field has them."""
     fields = dict.fromkeys(DeadLetter.model_fields, "1")
@@ -103,6 +133,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "settings of topics": lambda: settings_table(TopicsSettings),
     "fields of the record": lambda: fields_table(AccessRecord),
     "fields of the source": lambda: fields_table(Source),
+    "fields of the details": lambda: fields_table(Details),
+    "fields of the groups in the details": groups_table,
+    "variables": variables_table,
     "headers of a dead letter": headers_table,
 }
 

@@ -50,7 +50,8 @@ def compose_variables() -> frozenset[str]:
 @cache
 def make_variables() -> frozenset[str]:
     """The variables that the make verbs themselves look at."""
-    files = [ROOT / "compose" / "control" / "__main__.py", *(ROOT / "compose" / "local").glob("*.py")]
+    control = ROOT / "compose" / "control"
+    files = [control / "__main__.py", control / "develop.py", *(ROOT / "compose" / "local").glob("*.py")]
     source = "".join(file.read_text() for file in files)
     asked = re.findall(r'(?:environ\.get|_count)\("([A-Z_]+)"', source)
     by_script = re.findall(r"\$\{([A-Z]+):-", (ROOT / "compose" / "control" / "bootstrap.sh").read_text())

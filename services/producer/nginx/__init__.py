@@ -1,0 +1,1 @@
+"""nginx's own configuration: which log it writes in which format."""
