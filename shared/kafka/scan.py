@@ -42,8 +42,11 @@ async def scan(
     `committed_only` leaves out what aborted transactions wrote and waits for open ones to end.
     Raises BrokerUnavailable when nothing is gained for a while.
     """
-    starts = {Place(topic, partition): span.first for partition, span in wanted.items()}
-    ends = {Place(topic, partition): span.end for partition, span in wanted.items()}
+    held = {Place(topic, partition): span for partition, span in wanted.items() if span.size > 0}
+    if not held:
+        return  # a client of aiokafka 0.14 that is stopped right after its start raises CancelledError
+    starts = {place: span.first for place, span in held.items()}
+    ends = {place: span.end for place, span in held.items()}
     async with open_log_reader(settings, committed_only=committed_only) as reader:
         async for batch in reader.read(starts, ends):
             yield batch

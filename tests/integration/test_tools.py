@@ -62,6 +62,7 @@ def audited(site: Site, exit_code: int = 0, **settings: str) -> dict[str, Any]:
     """The audit's JSON; fails when it ends with another code."""
     done = site.tool("audit", "--json", **settings)
     assert done.returncode == exit_code, done.stdout + done.stderr
+    assert done.stdout, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
