@@ -99,6 +99,21 @@ def test_the_audit_of_a_clean_run_finds_every_line(site: Site) -> None:
     assert "Every confirmed line of 2 files is in the topic, once" in said.stdout
 
 
+def test_the_audit_of_a_run_with_kills_is_clean(site: Site) -> None:
+    """Exactly once: the producer is killed three times in the middle of its work, and no line is doubled."""
+    count = 60_000
+    append(site.log, lines(0, count))
+    for _kill in range(3):
+        with site.producer(MAX_IN_FLIGHT_CHUNKS="1") as producer:
+            before = confirmed(site)
+            until(lambda: confirmed(site) > before, "progress before the kill")  # noqa: B023
+            producer.kill()
+    assert confirmed(site) < site.log.stat().st_size, "the kills came after all was done"
+    deliver(site)
+    [file] = audited(site)["files"]
+    assert (file["lines"], file["records"], file["clean"]) == (count, count, True)
+
+
 def test_the_audit_names_exactly_the_ranges_that_differ(site: Site, empty_topics: Topics) -> None:
     """A topic with two holes, a doubled record, an altered one and a dead letter that is gone."""
     text = lines(0, 1000) + JUNK + lines(1000, 1000)
