@@ -86,6 +86,11 @@ def options() -> verbs.Options:
         tail_lines=_count("TAIL", DEFAULT_TAIL_LINES),
         lines=_count("LINES", DEFAULT_LINES),
         yes=os.environ.get("YES") == "1",
+        json=os.environ.get("JSON") == "1",
+        file=os.environ.get("FILE") or None,
+        start=os.environ.get("FROM") or None,
+        end=os.environ.get("TO") or None,
+        reason=os.environ.get("REASON") or None,
     )
 
 

@@ -295,6 +295,13 @@ class DockerStack:
         command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", script)
         self._must(command, UP_TIMEOUT_S, given=text)
 
+    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
+        # A container of its own: a tool's memory is not the producer's, and the producer need not run.
+        terminal = () if sys.stdin.isatty() and sys.stdout.isatty() else ("-T",)
+        command = self._command("run", "--rm", *terminal, "--no-deps", "producer", "python", "-m", module, *arguments)
+        environment = {**os.environ, **self._variables}
+        return subprocess.run(command, cwd=self._root, env=environment, check=False).returncode
+
 
 def _running(replicas: Sequence[Replica]) -> set[tuple[str, str | None]]:
     """The containers that run, and since when. One-shots, which run again at every `up`, are no part of it."""

@@ -344,6 +344,13 @@ class LocalStack:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
 
+    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
+        service = self._services["producer"]
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM") if name in os.environ}
+        command = LocalPlan.python(("python", "-m", module, *arguments))
+        environment = {**inherited, **self._plan().environment(service, 0)}
+        return subprocess.run(command, env=environment, cwd=self._root, check=False).returncode
+
 
 def _belongs(process: str, service: str) -> bool:
     """Whether a process is the service of that name, or a replica of it, or that very replica."""

@@ -89,3 +89,6 @@ class Stack(Protocol):
 
     def append_lines(self, lines: Iterable[str]) -> None:
         """Write lines to the file that is followed for `make verify`."""
+
+    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
+        """Run `python -m MODULE` on this terminal, with the producer's settings and files; its exit code."""

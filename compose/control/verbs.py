@@ -31,6 +31,11 @@ class Options:
     tail_lines: int = 100
     lines: int = 1000
     yes: bool = False
+    json: bool = False
+    file: str | None = None
+    start: str | None = None
+    end: str | None = None
+    reason: str | None = None
 
 
 Verb = Callable[[Stack, Options, Sequence[str]], int]
@@ -153,8 +158,31 @@ def _confirmed(question: str) -> bool:
     return input(f"{question} Type yes: ").strip().lower() == "yes"
 
 
-# They only look; the others hold the stack while they work.
-LOOKING_VERBS = frozenset({"status", "logs", "verify"})
+def audit(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Compare the files with the topic."""
+    return stack.run_tool("services.producer.audit", ["--json"] if options.json else [])
+
+
+def replay(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Send a range of a file again."""
+    if not options.file:
+        raise OperatorError(
+            "FILE is not set: which file is to be sent again?",
+            "Try: make replay FILE=/var/log/nginx/access.log FROM=0 TO=2026-11-22T16:00. make audit lists the files.",
+        )
+    given = {"--file": options.file, "--from": options.start, "--to": options.end}
+    arguments = [f"{name}={value}" for name, value in given.items() if value]
+    return stack.run_tool("services.producer.replay", [*arguments, *(["--yes"] if options.yes else [])])
+
+
+def replay_dead_letters(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Parse dead letters anew."""
+    arguments = [f"--reason={options.reason}"] if options.reason else []
+    return stack.run_tool("services.producer.replay_dead_letters", arguments)
+
+
+# They leave the stack as it is; the others hold it while they work.
+LOOKING_VERBS = frozenset({"status", "logs", "verify", "audit", "replay", "replay-dead-letters"})
 
 STACK_VERBS: Mapping[str, Verb] = {
     "up": up,
@@ -164,6 +192,9 @@ STACK_VERBS: Mapping[str, Verb] = {
     "logs": logs,
     "scale": scale,
     "clean": clean,
+    "audit": audit,
+    "replay": replay,
+    "replay-dead-letters": replay_dead_letters,
     "verify": lambda stack, options, _words: verify.verify(stack, options.lines, report.say),
     "fanout": lambda stack, options, _words: verify.fanout(stack, options.lines, report.say),
     "balance": lambda stack, options, _words: verify.balance(stack, options.lines, report.say),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import resource
 import socket
 import time
 import uuid
@@ -23,6 +22,7 @@ from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import AtLeastOnceSessions, DeliveryTarget, ExactlyOnceSessions, Sessions
 from services.producer.deliver.state import Owner
 from services.producer.follow import Follower
+from services.producer.follow.descriptors import allow_many_files
 from services.producer.follow.identity import folder_inode, new_patterns
 from services.producer.follow.tailed_file import ReadLimits
 from services.producer.metrics import ProducerMetrics
@@ -50,7 +50,7 @@ CLOSING_S = 5.0
 async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
     """Run the producer until a shutdown. Raises FatalError."""
     parser = _make_parser(settings)
-    _allow_many_files()
+    allow_many_files()
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -254,10 +254,3 @@ def _value(counter: object) -> float:
     """The value of a counter without labels, through the library's public `collect`."""
     samples = next(iter(counter.collect())).samples  # type: ignore[attr-defined]
     return float(next(sample.value for sample in samples if sample.name.endswith("_total")))
-
-
-def _allow_many_files() -> None:
-    """Every followed file stays open: use what the system allows this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from services.producer.deliver.partition import PartitionBy
 from services.producer.nginx.choice import FormatChoice, load_choice
 from services.producer.nginx.syntax import ConfigurationError
-from services.producer.parse import FormatRefused, LogFormat, format_of_setting
+from services.producer.parse import ChunkParser, FormatRefused, LogFormat, format_of_setting
 from shared.errors import InvalidSettings
 from shared.kafka.producer import CompressionType
 from shared.runtime.settings import CommaSeparated, KafkaSettings
@@ -121,6 +121,11 @@ class ProducerSettings(KafkaSettings):
         if not isinstance(value, str):
             return value
         return tuple(os.path.normpath(pattern.strip()) for pattern in value.split(",") if pattern.strip())
+
+    def make_parser(self) -> ChunkParser:
+        """A parser that says nothing of the formats it takes. Raises InvalidSettings."""
+        formats = self.read_formats()
+        return ChunkParser(lambda path: formats.of_file(path).format, self.source_host)
 
     def read_formats(self) -> FormatChoice:
         """The format of each file, with nginx's configuration as it is now. Raises InvalidSettings."""

@@ -103,7 +103,7 @@ def _member(entry: Sequence[Any], topic: str) -> Member:
     return Member(member_id, client_id, host.lstrip("/"), tuple(sorted(owned)))
 
 
-async def _places(settings: KafkaSettings, topic: str) -> list[Place]:
+async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:
     """The partitions of the topic; none when there is no such topic."""
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
@@ -117,7 +117,7 @@ async def _places(settings: KafkaSettings, topic: str) -> list[Place]:
 
 async def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     """The next offset to be written, by partition; empty when the topic does not exist."""
-    places = await _places(settings, topic)
+    places = await partitions_of(settings, topic)
     if not places:
         return {}
     async with open_log_reader(settings) as reader:

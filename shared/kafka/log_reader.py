@@ -98,10 +98,17 @@ class LogReader:
 
 
 @asynccontextmanager
-async def open_log_reader(settings: KafkaSettings) -> AsyncIterator[LogReader]:
-    """A reader while the context is open. Raises BrokerUnavailable or AccessDenied."""
+async def open_log_reader(settings: KafkaSettings, *, committed_only: bool = False) -> AsyncIterator[LogReader]:
+    """A reader while the context is open; `committed_only` leaves out what aborted transactions wrote.
+
+    Raises BrokerUnavailable or AccessDenied.
+    """
     client = AIOKafkaConsumer(
-        **client_options(settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed" if committed_only else "read_uncommitted",
     )
     try:
         async with _translated("connecting a reader"):

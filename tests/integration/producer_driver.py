@@ -97,12 +97,9 @@ class Site:
     def checkpoint(self) -> Path:
         return self.folder / "state" / "checkpoint.json"
 
-    @contextmanager
-    def producer(self, **settings: str) -> Iterator[RunningProducer]:
-        """A running producer, killed at the end if it still runs."""
-        self.starts += 1
-        output = self.folder / f"producer-{self.starts}.out"
-        environment = {
+    def environment(self, **settings: str) -> dict[str, str]:
+        """What the producer and its tools run with."""
+        return {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "KAFKA_TOPIC": self.topics.records,
@@ -118,6 +115,21 @@ class Site:
             **self.settings,
             **settings,
         }
+
+    def tool(self, name: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`python -m services.producer.NAME`, run to its end."""
+        command = [sys.executable, "-m", f"services.producer.{name}", *arguments]
+        environment = self.environment(**settings)
+        return subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+        )
+
+    @contextmanager
+    def producer(self, **settings: str) -> Iterator[RunningProducer]:
+        """A running producer, killed at the end if it still runs."""
+        self.starts += 1
+        output = self.folder / f"producer-{self.starts}.out"
+        environment = self.environment(**settings)
         with output.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "services.producer"], env=environment, cwd=ROOT, stdout=sink, stderr=sink

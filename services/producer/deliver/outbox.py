@@ -37,6 +37,7 @@ class OutboxSettings:
     host: str
     max_in_flight_chunks: int
     delivery_timeout_s: float
+    headers: Sequence[tuple[str, bytes]] = ()  # of every record and dead letter
 
 
 @dataclass(eq=False, slots=True)
@@ -184,15 +185,16 @@ class Outbox:
         publisher = self._started()
         partitions, keys = self._partitioner.assign(entry.parsed)
         timestamp_ms = self._wall_clock_ms()
+        headers = list(self._settings.headers)
         open_batches: dict[int, Batch] = {}
         for partition, key, value in zip(partitions, keys, entry.parsed.values, strict=True):
             batch = open_batches.get(partition)
             if batch is None:
                 batch = open_batches[partition] = publisher.new_batch()
-            if batch.append(timestamp=timestamp_ms, key=key, value=value) is None:
+            if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
                 await self._send_batch(entry, batch, self._settings.topic, partition)
                 batch = open_batches[partition] = publisher.new_batch()
-                batch.append(timestamp=timestamp_ms, key=key, value=value)
+                batch.append(timestamp=timestamp_ms, key=key, value=value, headers=headers)
         for partition, batch in open_batches.items():
             await self._send_batch(entry, batch, self._settings.topic, partition)
 
@@ -206,7 +208,7 @@ class Outbox:
         batch = publisher.new_batch()
         for reject in entry.parsed.rejects:
             letter = self._dead_letter(entry.parsed, reject, publisher.max_record_bytes)
-            headers = letter.headers()
+            headers = [*letter.headers(), *self._settings.headers]
             if batch.append(timestamp=timestamp_ms, key=letter.key, value=letter.raw, headers=headers) is None:
                 await self._send_batch(entry, batch, topic, partition)
                 batch = publisher.new_batch()

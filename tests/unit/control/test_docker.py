@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
-from compose.control.docker_stack import parse_containers, replica_from
+from compose.control.docker_stack import DockerStack, parse_containers, replica_from
+from compose.control.state import StackState
+from tests.unit.stack.test_compose_files import ROOT
 
 CONTAINER = {
     "ID": "1",
@@ -44,3 +47,30 @@ def test_health_is_read_from_state_and_check(changes: dict[str, object], health:
     assert found.health == health
     assert found.running == ("State" not in changes)
     assert found.port == 8088
+
+
+def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its own, without starting anything else; its exit code is the verb's."""
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    stack = DockerStack(ROOT, {}, StackState(mode="docker"))
+    assert stack.run_tool("services.producer.audit", ["--json"]) == 3
+    [command] = ran
+    assert command[:2] == ["docker", "compose"]
+    after_profiles = command[command.index("run") :]
+    assert after_profiles == [
+        "run",
+        "--rm",
+        "-T",
+        "--no-deps",
+        "producer",
+        "python",
+        "-m",
+        "services.producer.audit",
+        "--json",
+    ]

@@ -1,0 +1,89 @@
+"""The followed files that still exist, found and read by the producer's own rules."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from services.producer.chunk import Chunk, ChunkKind, FileIdentity
+from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
+from services.producer.follow import FileEvent, Follower
+from services.producer.follow.descriptors import allow_many_files
+from services.producer.follow.tailed_file import ReadLimits, TailedFile
+from services.producer.settings import ProducerSettings
+
+
+@dataclass(frozen=True)
+class Log:
+    """A file as it is now. Below `confirmed` every line is confirmed; None when the producer does not know the file."""
+
+    path: str
+    identity: FileIdentity
+    size: int
+    confirmed: int | None
+
+    @property
+    def end(self) -> int:
+        """The end of what is both there and confirmed."""
+        return min(self.size, self.confirmed or 0)
+
+
+class Logs:
+    """Looks once, when it is made; holds the files open until `close`. Raises FatalError for a damaged checkpoint."""
+
+    def __init__(self, settings: ProducerSettings) -> None:
+        allow_many_files()
+        self._limits = ReadLimits.for_lines(settings.max_line_bytes)
+        last_run = CheckpointStore(settings.checkpoint_file).load() or Checkpoint()
+        positions = {known.identity.generation: known.position for known in last_run.files}
+        self._follower = Follower(
+            settings.log_files,
+            known=[replace(known, position=0) for known in last_run.files],
+            start_at_end=(),
+            limits=self._limits,
+            retire_after_s=math.inf,
+        )
+        self._follower.scan(0.0)
+        self._files = {file.identity.generation: file for file in self._follower.files if file.identity is not None}
+        self.found = tuple(
+            Log(file.path, file.identity, file.size, positions.get(file.identity.generation))
+            for file in sorted(self._files.values(), key=lambda file: file.path)
+            if file.identity is not None
+        )
+
+    def warnings(self) -> list[FileEvent]:
+        """What was in the way of finding files."""
+        return [event for event in self._follower.take_events() if event.level == "warning"]
+
+    def chunks(self, log: Log, start: int = 0, end: int | None = None) -> Iterator[Chunk]:
+        """The confirmed part of a file as the producer reads it, from and up to bytes that begin a line.
+
+        Raises OSError.
+        """
+        end = log.end if end is None else end
+        opened = self._files[log.identity.generation]
+        file = TailedFile(os.dup(opened.descriptor), log.path, self._limits, log.identity, start)
+        try:
+            while file.position < end:
+                chunk = file.read_chunk()
+                if chunk is None and file.has_unsearched_bytes:
+                    continue
+                if chunk is None:
+                    chunk = file.read_unterminated()
+                if chunk is None:
+                    return
+                yield _cut(chunk, end)
+        finally:
+            file.close()
+
+    def close(self) -> None:
+        self._follower.close()
+
+
+def _cut(chunk: Chunk, end: int) -> Chunk:
+    """The chunk up to `end`, which is the end of a line in it or lies behind it."""
+    if chunk.end <= end or chunk.kind is not ChunkKind.LINES:
+        return chunk
+    return replace(chunk, end=end, data=chunk.data[: end - chunk.start])

@@ -1,0 +1,114 @@
+"""Records that are published all or not at all, by one process at a time.
+
+What aiokafka 0.14 does and what is done about it here:
+
+- `commit_transaction` succeeds although a record failed: every confirmation is looked at first.
+- After a failure or a commit that timed out nothing is known of the outcome: the client is abandoned, and the owner
+  reads what is there before it goes on with another one. The broker aborts what was left open.
+- `start` waits without a limit when the broker goes away after the first answer: it has a limit here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+
+from shared.kafka.connection import STOP_TIMEOUT_S, abandon_producer, client_options, partition_count, translate
+from shared.kafka.producer import RECORD_OVERHEAD_BYTES, START_TIMEOUT_S
+from shared.kafka.topics import max_message_bytes
+from shared.runtime.settings import KafkaSettings
+
+# After so long the broker aborts a transaction whose owner is gone, and readers of what is committed go on.
+TRANSACTION_TIMEOUT_MS = 30_000
+BATCH_BYTES = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record and where it goes."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: Sequence[tuple[str, bytes]]
+
+
+class TransactionalPublisher:
+    """Make it with `start`, end it with `close`; after any error it is spent, and ended too.
+
+    Its start fences every other one with the same id: what that has not committed is aborted, and it commits no more.
+    """
+
+    def __init__(self, client: AIOKafkaProducer, partition_counts: dict[str, int], max_record_bytes: int) -> None:
+        self._client = client
+        self._partition_counts = partition_counts
+        self.max_record_bytes = max_record_bytes
+
+    @classmethod
+    async def start(
+        cls, settings: KafkaSettings, transactional_id: str, topics: Sequence[str]
+    ) -> TransactionalPublisher:
+        """Connect and fence. Raises BrokerUnavailable or AccessDenied and leaves nothing behind when it does."""
+        limit_bytes = await max_message_bytes(settings, topics)
+        client = AIOKafkaProducer(
+            **client_options(settings),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            compression_type="zstd",
+            max_batch_size=min(BATCH_BYTES, limit_bytes),
+            max_request_size=limit_bytes,
+        )
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await client.start()
+                counts = {topic: await partition_count(client, topic) for topic in topics}
+        except BaseException as error:
+            await abandon_producer(client)
+            if isinstance(error, kafka_errors.KafkaError | TimeoutError | OSError):
+                raise translate(error, "starting transactions") from error
+            raise
+        return cls(client, counts, limit_bytes - RECORD_OVERHEAD_BYTES)
+
+    def partition_count(self, topic: str) -> int:
+        return self._partition_counts[topic]
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """All of the records in one transaction; on return they are committed.
+
+        Raises Fenced when another process took over, or when the broker was away for too long; RetryableError else.
+        Then they are there or not, all or none.
+        """
+        try:
+            async with asyncio.timeout(TRANSACTION_TIMEOUT_MS / 1000):
+                await self._publish(records)
+        except BaseException as error:
+            await abandon_producer(self._client)
+            if isinstance(error, kafka_errors.KafkaError | TimeoutError | OSError):
+                raise translate(error, "publishing in a transaction") from error
+            raise
+
+    async def _publish(self, records: Sequence[Outgoing]) -> None:
+        await self._client.begin_transaction()
+        confirmations = [
+            await self._client.send(
+                record.topic, record.value, record.key, partition=record.partition, headers=list(record.headers)
+            )
+            for record in records
+        ]
+        for outcome in await asyncio.gather(*confirmations, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        await self._client.commit_transaction()
+
+    async def close(self) -> None:
+        """Disconnect. Nothing is pending: every `publish` has returned or raised."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._client.stop()
+        except (kafka_errors.KafkaError, TimeoutError, OSError):
+            await abandon_producer(self._client)
