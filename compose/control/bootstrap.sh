@@ -38,6 +38,26 @@ case $level in
     *) fail "There is no level $level." "Use auto, control, local or dev." ;;
 esac
 
+# The tests rotate with the programs that do it on a server. Debian starts an nginx that it installs: not here.
+install_test_programs() {
+    missing=
+    for program in logrotate:logrotate nginx:nginx-light; do
+        PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "${program%:*}" >/dev/null 2>&1 || missing="$missing ${program#*:}"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        say "Missing for some tests:$missing. Next: sudo apt-get install$missing"
+        return 0
+    fi
+    say "Installing Debian's$missing for the tests."
+    policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] && policy= || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy; }
+    # shellcheck disable=SC2086 -- a list of packages
+    apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >&2 || true
+    [ -z "$policy" ] || rm -f "$policy"
+}
+[ "$level" != dev ] || install_test_programs
+
 for holder in $holders; do
     if works && sha256sum --check --status "$venv/stamp-$holder" 2>/dev/null; then
         exit 0

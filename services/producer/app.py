@@ -22,9 +22,9 @@ from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import AtLeastOnceSessions, DeliveryTarget, ExactlyOnceSessions, Sessions
 from services.producer.deliver.state import Owner
 from services.producer.follow import Follower
-from services.producer.follow.descriptors import allow_many_files
+from services.producer.follow.descriptors import allow_many_files, most_followed_files
 from services.producer.follow.identity import folder_inode, new_patterns
-from services.producer.follow.tailed_file import ReadLimits
+from services.producer.follow.open_file import ReadLimits
 from services.producer.metrics import ProducerMetrics
 from services.producer.nginx.choice import FormatChoice
 from services.producer.parse import ChunkParser, CompiledFormat
@@ -90,6 +90,7 @@ async def _run(
         start_at_end=new_patterns(patterns, last.patterns) if settings.start_at == "end" else (),
         limits=ReadLimits.for_lines(settings.max_line_bytes),
         retire_after_s=settings.retire_after_s,
+        max_open_files=most_followed_files(),
     )
     outbox = Outbox(
         _outbox_settings(settings),

@@ -34,19 +34,50 @@ MAX_REMEMBERED_FILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """A fingerprint of the `length` bytes just before a position: tells contents apart that begin alike."""
+
+    length: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file when it was last looked at: its bytes, and when it was modified, in nanoseconds since 1970."""
+
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class KnownFile:
-    """A file, and the first byte of it that is not confirmed: what a restart goes on from."""
+    """A file, and the first byte of it that is not confirmed: what a restart goes on from.
+
+    `tail` and `seen` are None where nothing is known of them, as in checkpoints of the first form.
+    """
 
     identity: FileIdentity
     position: int
+    tail: Tail | None = None
+    seen: Seen | None = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes behind the position are known to have been there."""
+        return max(0, self.seen.size - self.position) if self.seen else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The bytes `[start, end)` of a file. `data` is all of them, or a prefix where `kind` is TOO_LONG."""
+    """The bytes `[start, end)` of a file. `data` is all of them, or a prefix where `kind` is TOO_LONG.
+
+    `tail` is the fingerprint at `end`, `seen` the file when it was read.
+    """
 
     file: FileIdentity
     start: int
     end: int
     data: bytes
     kind: ChunkKind = ChunkKind.LINES
+    tail: Tail | None = None
+    seen: Seen | None = None

@@ -17,13 +17,29 @@ from typing import BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from services.producer.chunk import FileIdentity, KnownFile
+from services.producer.chunk import FileIdentity, KnownFile, Seen, Tail
 from shared.errors import FatalError
 
 VERSION: Literal[1] = 1
 
 
+class _Tail(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    length: NonNegativeInt
+    hash: str
+
+
+class _Seen(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    size: NonNegativeInt
+    modified_ns: int
+
+
 class _File(BaseModel):
+    """`tail` and `seen` are not in the checkpoints of earlier versions."""
+
     model_config = ConfigDict(frozen=True, strict=True)
 
     path: str
@@ -33,6 +49,8 @@ class _File(BaseModel):
     head_bytes: NonNegativeInt
     head_hash: str
     position: NonNegativeInt
+    tail: _Tail | None = None
+    seen: _Seen | None = None
 
 
 class _Checkpoint(BaseModel):
@@ -153,20 +171,25 @@ def decode_file(text: bytes) -> KnownFile:
 
 
 def _entry(file: KnownFile) -> _File:
+    identity = file.identity
     return _File(
-        path=file.identity.path,
-        device=file.identity.device,
-        inode=file.identity.inode,
-        generation=file.identity.generation,
-        head_bytes=file.identity.head_bytes,
-        head_hash=file.identity.head_hash,
+        path=identity.path,
+        device=identity.device,
+        inode=identity.inode,
+        generation=identity.generation,
+        head_bytes=identity.head_bytes,
+        head_hash=identity.head_hash,
         position=file.position,
+        tail=_Tail(length=file.tail.length, hash=file.tail.hash) if file.tail else None,
+        seen=_Seen(size=file.seen.size, modified_ns=file.seen.modified_ns) if file.seen else None,
     )
 
 
 def _known_file(file: _File) -> KnownFile:
     identity = FileIdentity(file.path, file.device, file.inode, file.generation, file.head_bytes, file.head_hash)
-    return KnownFile(identity, file.position)
+    tail = Tail(file.tail.length, file.tail.hash) if file.tail else None
+    seen = Seen(file.seen.size, file.seen.modified_ns) if file.seen else None
+    return KnownFile(identity, file.position, tail, seen)
 
 
 def _open_lock(path: Path) -> BinaryIO:

@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from services.producer.chunk import MAX_REMEMBERED_FILES, Chunk, FileIdentity, KnownFile
+from services.producer.chunk import MAX_REMEMBERED_FILES, Chunk, FileIdentity, KnownFile, Seen, Tail
 from shared.watermark import Watermark
+
+
+@dataclass(slots=True)
+class _FileProgress:
+    """One generation. `tails` are those at the ends of chunks that were confirmed before an earlier one."""
+
+    identity: FileIdentity
+    watermark: Watermark
+    tail: Tail | None
+    seen: Seen | None
+    tails: dict[int, Tail | None] = field(default_factory=dict)
+
+    @property
+    def known(self) -> KnownFile:
+        return KnownFile(self.identity, self.watermark.position, self.tail, self.seen)
+
+    def confirm(self, chunk: Chunk) -> bool:
+        """Whether the position moved; then the tail moved with it."""
+        self.tails[chunk.end] = chunk.tail
+        if not self.watermark.finish(chunk.start, chunk.end):
+            return False
+        position = self.watermark.position
+        self.tail = self.tails[position]
+        self.tails = {end: tail for end, tail in self.tails.items() if end > position}
+        return True
 
 
 class Progress:
     """The contiguous confirmed prefix per file generation. Forgets the files that were confirmed longest ago."""
 
     def __init__(self, known: Iterable[KnownFile]) -> None:
-        self._files: dict[str, tuple[FileIdentity, Watermark]] = {}
+        self._files: dict[str, _FileProgress] = {}
         self._floors: dict[str, KnownFile] = {}
-        self.changes = 0  # grows with every position that moved
+        self.changes = 0  # grows with everything that a checkpoint should hold
         for file in known:
             self.open(file)
 
     def open(self, file: KnownFile) -> None:
-        """A file is read from this position on."""
-        generation = file.identity.generation
-        if generation not in self._files:
-            self._files[generation] = (file.identity, Watermark(file.position))
+        """A file is read from this position on, or was looked at again; the confirmed position stays what it is."""
+        known = self._files.get(file.identity.generation)
+        if known is None:
+            self._files[file.identity.generation] = _FileProgress(
+                file.identity, Watermark(file.position), file.tail, file.seen
+            )
+            self.changes += 1
+        elif file.seen is not None and file.seen != known.seen:
+            known.seen = file.seen
             self.changes += 1
 
     def raise_floors(self, files: Iterable[KnownFile]) -> None:
@@ -37,24 +68,25 @@ class Progress:
         """A chunk was read; everything before it was read too."""
         known = self._files.pop(chunk.file.generation, None)
         if known is None:
+            known = _FileProgress(chunk.file, Watermark(chunk.start), None, None)
             self.changes += 1
-        watermark = known[1] if known else Watermark(chunk.start)
-        self._files[chunk.file.generation] = (chunk.file, watermark)
+        known.identity = chunk.file
+        known.seen = chunk.seen or known.seen
+        self._files[chunk.file.generation] = known
         if len(self._files) > MAX_REMEMBERED_FILES:
             del self._files[next(iter(self._files))]
 
     def confirm(self, chunk: Chunk) -> None:
         """Every record and reject of the chunk is confirmed."""
-        watermark = self._files[chunk.file.generation][1]
-        if watermark.finish(chunk.start, chunk.end):
+        if self._files[chunk.file.generation].confirm(chunk):
             self.changes += 1
 
     def snapshot(self) -> list[KnownFile]:
         """What may be remembered across a restart, the least recently read file first."""
         files = {generation: file for generation, file in self._floors.items() if generation not in self._files}
-        for generation, (identity, watermark) in self._files.items():
-            floor = self._floors.get(generation)
-            files[generation] = (
-                floor if floor and floor.position > watermark.position else KnownFile(identity, watermark.position)
-            )
+        for generation, progress in self._files.items():
+            file, floor = progress.known, self._floors.get(generation)
+            if floor is not None and floor.position > file.position:
+                file = replace(floor, seen=file.seen or floor.seen)
+            files[generation] = file
         return list(files.values())[-MAX_REMEMBERED_FILES:]

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class FileEvent:
-    """`name` is one of docs/events.md, `level` its level in the log, `details` its fields besides the path."""
+    """`name` is one of docs/events.md, `level` its level in the log, `details` its fields besides the path.
+
+    `lost_bytes` counts what is known to be lost; it is in the details too.
+    """
 
     name: str
     path: str
     level: str = "info"
     details: dict[str, object] = field(default_factory=dict)
+    lost_bytes: int = 0
 
 
 def file_followed(path: str, position: int, size: int) -> FileEvent:
@@ -27,6 +31,15 @@ def file_truncated(path: str, position: int, size: int) -> FileEvent:
     return FileEvent("file_truncated", path, "warning", {"position": position, "size": size})
 
 
+def bytes_lost(path: str, generation: str | None, position: int, lost_bytes: int) -> FileEvent:
+    details: dict[str, object] = {"generation": generation, "position": position, "lost_bytes": lost_bytes}
+    return FileEvent("bytes_lost", path, "warning", details, lost_bytes)
+
+
+def file_damaged(path: str, position: int, reason: str) -> FileEvent:
+    return FileEvent("file_damaged", path, "warning", {"position": position, "reason": reason})
+
+
 def file_finished(path: str, position: int) -> FileEvent:
     return FileEvent("file_finished", path, details={"position": position})
 
@@ -37,6 +50,11 @@ def file_refused(path: str, reason: str) -> FileEvent:
 
 def file_unreadable(path: str, reason: str) -> FileEvent:
     return FileEvent("file_unreadable", path, "warning", {"reason": reason})
+
+
+def too_many_files(path: str, limit: int) -> FileEvent:
+    hint = "raise the limit of open files (ulimit -n) or narrow LOG_FILES; what is left out is tried again"
+    return FileEvent("too_many_files", path, "warning", {"limit": limit, "hint": hint})
 
 
 def no_files(pattern: str) -> FileEvent:

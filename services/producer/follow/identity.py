@@ -2,18 +2,22 @@
 
 An inode alone is not enough: it is used again after a deletion, and it stays when a file is truncated. The first bytes
 alone are not enough: two sites' logs may begin alike. Both together are kept, and the hash covers only bytes that
-were there before, so a file that has grown is still itself.
+were there before, so a file that has grown is still itself. What begins alike on one inode is told apart by the bytes
+before the position.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
 
-from services.producer.chunk import FileIdentity
+from services.producer.chunk import FileIdentity, Tail
 
 HEAD_BYTES = 1_024
+TAIL_BYTES = 1_024
+# What a rotation puts between the old name and what it adds.
+SEPARATORS = ".-_"
 
 
 def hash_head(head: bytes) -> str:
@@ -41,24 +45,35 @@ def grown(identity: FileIdentity, head: bytes) -> FileIdentity:
     return FileIdentity(identity.path, identity.device, identity.inode, identity.generation, len(head), hash_head(head))
 
 
-def is_same_content(known: FileIdentity, inode: int, head: bytes) -> bool:
-    """Whether a file with this inode and these first bytes (HEAD_BYTES of them, or the whole file) is the known one."""
-    return (
-        inode == known.inode
-        and len(head) >= known.head_bytes
-        and hash_head(head[: known.head_bytes]) == known.head_hash
-    )
+def begins_alike(known: FileIdentity, head: bytes) -> bool:
+    """Whether a file with these first bytes (HEAD_BYTES of them, or the whole file) begins as the known one does."""
+    return len(head) >= known.head_bytes and hash_head(head[: known.head_bytes]) == known.head_hash
+
+
+def fingerprint(before: bytes) -> Tail:
+    """Of the bytes before a position, at most TAIL_BYTES."""
+    return Tail(len(before), hash_head(before))
+
+
+def fits(tail: Tail | None, before: bytes) -> bool:
+    """Whether these are the bytes (TAIL_BYTES, or all there are) before the position that the fingerprint is of."""
+    if tail is None or tail.length == 0:
+        return True
+    return len(before) >= tail.length and hash_head(before[-tail.length :]) == tail.hash
+
+
+def rotated_from(name: str, bases: Collection[str]) -> str | None:
+    """Of which of these file names this is a rotated one, as access.log.1 of access.log; the longest of several."""
+    for end in range(len(name) - 1, 0, -1):
+        if name[end] in SEPARATORS and name[:end] in bases:
+            return name[:end]
+    return None
 
 
 def truncations_of(identity: FileIdentity) -> int:
     """How often the file had been seen truncated when it was identified."""
     parts = identity.generation.split("-")
     return int(parts[2]) if len(parts) > 2 else 0
-
-
-def find_known(known: Iterable[FileIdentity], inode: int, head: bytes) -> FileIdentity | None:
-    """The known file that this one is, if any; the last of several, which is the one that was read last."""
-    return next((identity for identity in reversed(list(known)) if is_same_content(identity, inode, head)), None)
 
 
 def pattern_directory(pattern: str) -> str:

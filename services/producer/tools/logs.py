@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from services.producer.chunk import Chunk, ChunkKind, FileIdentity
+from services.producer.chunk import Chunk, ChunkKind, FileIdentity, KnownFile
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.follow import FileEvent, Follower
 from services.producer.follow.descriptors import allow_many_files
-from services.producer.follow.tailed_file import ReadLimits, TailedFile
+from services.producer.follow.gzipped_file import GzippedFile
+from services.producer.follow.open_file import OpenFile, ReadLimits
+from services.producer.follow.tailed_file import TailedFile
 from services.producer.settings import ProducerSettings
 
 
@@ -40,7 +42,7 @@ class Logs:
         positions = {known.identity.generation: known.position for known in last_run.files}
         self._follower = Follower(
             settings.log_files,
-            known=[replace(known, position=0) for known in last_run.files],
+            known=[replace(known, position=0, tail=None, seen=None) for known in last_run.files],
             start_at_end=(),
             limits=self._limits,
             retire_after_s=math.inf,
@@ -64,7 +66,7 @@ class Logs:
         """
         end = log.end if end is None else end
         opened = self._files[log.identity.generation]
-        file = TailedFile(os.dup(opened.descriptor), log.path, self._limits, log.identity, start)
+        file = self._reader(opened, KnownFile(log.identity, start))
         try:
             while file.position < end:
                 chunk = file.read_chunk()
@@ -77,6 +79,15 @@ class Logs:
                 yield _cut(chunk, end)
         finally:
             file.close()
+
+    def _reader(self, opened: OpenFile, known: KnownFile) -> OpenFile:
+        """The same content once more, from a position on."""
+        place = (os.dup(opened.descriptor), opened.path, opened.first_path, self._limits)
+        if isinstance(opened, GzippedFile):
+            return GzippedFile(*place, known)
+        file = TailedFile(*place)
+        file.go_on_from(known)
+        return file
 
     def close(self) -> None:
         self._follower.close()

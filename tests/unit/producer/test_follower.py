@@ -9,65 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from services.producer.chunk import Chunk, ChunkKind, KnownFile
+from services.producer.chunk import ChunkKind
 from services.producer.follow import Follower
 from services.producer.follow.identity import new_patterns
-from services.producer.follow.tailed_file import ReadLimits
-
-LIMITS = ReadLimits(chunk_bytes=64, max_line_bytes=256, excerpt_bytes=32, max_lines=4)
-
-
-class Tail:
-    """A follower of a folder, and what it read."""
-
-    def __init__(self, folder: Path, pattern: str = "*access*.log") -> None:
-        self.folder = folder
-        self.log = folder / "access.log"
-        self.pattern = str(folder / pattern)
-        self.now = 0.0
-        self.positions: dict[str, KnownFile] = {}
-        self.follower: Follower
-        self.start()
-
-    def start(self, *, at_end: bool = False) -> None:
-        self.follower = Follower(
-            [self.pattern],
-            known=self.positions.values(),
-            start_at_end=[self.pattern] if at_end else [],
-            limits=LIMITS,
-            retire_after_s=30,
-        )
-
-    def restart(self) -> None:
-        self.follower.close()
-        self.start()
-
-    def chunks(self, advance_s: float = 1.0) -> list[Chunk]:
-        """Look and read everything that is there."""
-        self.now += advance_s
-        self.follower.scan(self.now)
-        for opened in self.follower.take_opened():
-            self.positions[opened.identity.generation] = opened
-        return self.read()
-
-    def read(self) -> list[Chunk]:
-        """Read everything without a look at the folder, as after an announced write."""
-        taken = []
-        while (chunk := self.follower.next_chunk(self.now)) is not None or self.follower.has_more:
-            if chunk is not None:
-                self.positions[chunk.file.generation] = KnownFile(chunk.file, chunk.end)
-                taken.append(chunk)
-        return taken
-
-    def lines(self, advance_s: float = 1.0) -> list[bytes]:
-        return [line for chunk in self.chunks(advance_s) for line in chunk.data.splitlines()]
-
-    def events(self) -> list[str]:
-        return [event.name for event in self.follower.take_events()]
-
-    def append(self, text: bytes, name: str = "access.log") -> None:
-        with (self.folder / name).open("ab") as file:
-            file.write(text)
+from services.producer.follow.open_file import ReadLimits
+from tests.unit.producer.tail import LIMITS, Tail
 
 
 @pytest.fixture
@@ -235,9 +181,7 @@ def test_files_rotated_while_stopped_are_read_the_oldest_first(tail: Tail) -> No
 def test_a_file_is_known_before_anything_of_it_was_read(tail: Tail) -> None:
     """The broker is away, the process is stopped, the file is rotated: a restart must still find it."""
     tail.append(b"one\n")
-    tail.follower.scan(1.0)
-    for opened in tail.follower.take_opened():
-        tail.positions[opened.identity.generation] = opened
+    tail.look()
     tail.follower.close()
     tail.log.rename(tail.folder / "access.log.1")
     tail.append(b"two\n")
