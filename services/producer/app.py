@@ -57,17 +57,14 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
     metrics = ProducerMetrics(registry)
     health = Health(time.monotonic, STALLED_AFTER_S)
     store = CheckpointStore(settings.checkpoint_file)
-    lock_error = store.lock()
+    lock = _lock(store)
     last = store.load()
-    place = last.place if last is not None and last.place and lock_error is None else uuid.uuid4().hex
-    if lock_error is not None:
-        get_logger().warning("checkpoint_unlocked", error=lock_error.strerror, path=lock_error.filename)
     async with serve_http(settings, health, registry):
-        sessions = _sessions(settings, place)
+        sessions = _sessions(settings, lock)
         if last is None and isinstance(sessions, ExactlyOnceSessions):
             last = await _find_checkpoint(sessions, health, shutdown)
         if not shutdown.requested:
-            await _run(settings, shutdown, store, last or Checkpoint(), place, parser, sessions, metrics, health)
+            await _run(settings, shutdown, store, last or Checkpoint(), parser, sessions, metrics, health)
 
 
 async def _run(
@@ -75,7 +72,6 @@ async def _run(
     shutdown: Shutdown,
     store: CheckpointStore,
     last: Checkpoint,
-    place: str,
     parser: ChunkParser,
     sessions: Sessions,
     metrics: ProducerMetrics,
@@ -107,7 +103,7 @@ async def _run(
         outbox,
         progress,
         store,
-        replace(last, patterns=patterns, place=place),
+        replace(last, patterns=patterns),
         sessions,
         Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),
         _limits(settings),
@@ -123,7 +119,16 @@ async def _run(
         reporting.cancel()
 
 
-def _sessions(settings: ProducerSettings, place: str) -> ExactlyOnceSessions | AtLeastOnceSessions:
+def _lock(store: CheckpointStore) -> str:
+    """The name of the lock on the checkpoint; a name that is nobody's where there can be none. Raises FatalError."""
+    try:
+        return store.lock()
+    except OSError as error:
+        get_logger().warning("checkpoint_unlocked", error=error.strerror, path=error.filename)
+        return uuid.uuid4().hex
+
+
+def _sessions(settings: ProducerSettings, lock: str) -> ExactlyOnceSessions | AtLeastOnceSessions:
     async def publish(topics: Sequence[str], transactional_id: str | None) -> BatchPublisher:
         return await BatchPublisher.start(
             settings,
@@ -143,8 +148,9 @@ def _sessions(settings: ProducerSettings, place: str) -> ExactlyOnceSessions | A
         host=socket.gethostname(),
         process=os.getpid(),
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        lock=lock,
     )
-    return ExactlyOnceSessions(target, settings.kafka_state_topic, settings.producer_name, owner, place)
+    return ExactlyOnceSessions(target, settings.kafka_state_topic, settings.producer_name, owner)
 
 
 async def _find_checkpoint(sessions: ExactlyOnceSessions, health: Health, shutdown: Shutdown) -> Checkpoint | None:

@@ -154,9 +154,7 @@ class Pipeline:
         """This run began as if it were the first, because no broker told it better. Nothing was sent yet."""
         self._saved_changes = self._progress.changes  # what this run believes must not be saved over it
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._disk, self._store.save, replace(found, place=self._checkpoint.place)
-            )
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, found)
         except OSError as error:
             self._log.error("checkpoint_failed", error=error.strerror, path=error.filename)
         raise FatalError(

@@ -21,6 +21,8 @@ from services.producer.chunk import FileIdentity, KnownFile, Seen, Tail
 from shared.errors import FatalError
 
 VERSION: Literal[1] = 1
+# A lock holds within one running kernel, containers included.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class _Tail(BaseModel):
@@ -57,7 +59,6 @@ class _Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
     version: Literal[1]
-    place: str = ""
     sequence: NonNegativeInt = 0
     patterns: dict[str, int | None] = {}
     tails: dict[str, tuple[NonNegativeInt, ...]] = {}
@@ -74,14 +75,13 @@ class Checkpoint:
 
     `patterns` were followed, each with its folder's inode. Whatever is in a topic and not below the positions of
     `files` stands at or behind `tails`; nothing is known of a topic that is missing there. `sequence` grows with every
-    checkpoint of one producer, wherever it is kept. `place` names the folder that it is kept in.
+    checkpoint of one producer, wherever it is kept.
     """
 
     files: tuple[KnownFile, ...] = ()
     patterns: Mapping[str, int | None] = field(default_factory=dict)
     sequence: int = 0
     tails: TopicOffsets = field(default_factory=dict)
-    place: str = ""
 
 
 class CheckpointStore:
@@ -91,11 +91,12 @@ class CheckpointStore:
         self._path = path
         self._lock: BinaryIO | None = None
 
-    def lock(self) -> OSError | None:
+    def lock(self) -> str:
         """Keep every other producer from this checkpoint while this process lives.
 
-        Raises FatalError when another one has it. Returns the error when the folder lets nobody lock (read-only, full):
-        then nothing is known of others.
+        Returns a name of the lock that no other lock has, on no host: who finds it free knows that its last holder is
+        dead. Raises FatalError when another producer has it, and OSError when the folder lets nobody lock (read-only,
+        full): then nothing is known of others.
         """
         path = self._path.with_name(self._path.name + ".lock")
         try:
@@ -107,12 +108,11 @@ class CheckpointStore:
                 f"CHECKPOINT_FILE={self._path} is in use by another producer (process {_holder(path)}). Two producers "
                 "on one checkpoint would send everything twice: stop that one, or give this one a file of its own."
             ) from error
-        except OSError as error:
-            return error
         self._lock = lock
         with suppress(OSError):  # the name of the holder only serves the message above
             path.write_text(f"{os.getpid()} on {socket.gethostname()}")
-        return None
+        status = os.fstat(lock.fileno())
+        return f"{BOOT_ID.read_text().strip()}/{status.st_dev}/{status.st_ino}"
 
     def load(self) -> Checkpoint | None:
         """The last one; None when there was none.
@@ -137,14 +137,12 @@ class CheckpointStore:
             checkpoint.patterns,
             checkpoint.sequence,
             checkpoint.tails,
-            checkpoint.place,
         )
 
     def save(self, state: Checkpoint) -> None:
         """Replace the checkpoint. Blocks for the disk. Raises OSError; then the old checkpoint is untouched."""
         checkpoint = _Checkpoint(
             version=VERSION,
-            place=state.place,
             sequence=state.sequence,
             patterns=dict(state.patterns),
             tails=dict(state.tails),

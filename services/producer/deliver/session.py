@@ -96,11 +96,10 @@ class AtLeastOnceSessions:
 class ExactlyOnceSessions:
     """Fenced tail-resume. `name` is the transactional id: what it delivers, no second producer may deliver."""
 
-    def __init__(self, target: DeliveryTarget, state_topic: str, name: str, owner: Owner, place: str) -> None:
+    def __init__(self, target: DeliveryTarget, state_topic: str, name: str, owner: Owner) -> None:
         self._target = target
         self._name = name
         self._owner = owner
-        self._place = place
         self._state = Place(state_topic, 0)
         self._had_session = False
 
@@ -144,8 +143,8 @@ class ExactlyOnceSessions:
             return known_to
         if self._had_session:
             raise Fenced(self._describe_other(kept, "took over; this one ends"))
-        if kept.checkpoint.place == self._place:
-            return known_to  # it was here, and here is locked: it is dead
+        if kept.owner.lock == self._owner.lock:
+            return known_to  # this one holds it now: that one is dead
         for _check in range(round(LEASE_S / LEASE_CHECK_INTERVAL_S)):
             latest = records.kept()
             if latest is None or latest.released:

@@ -17,7 +17,7 @@ from shared.errors import FatalError
 
 
 class Owner(BaseModel):
-    """A running producer, as it tells others of itself. `instance` is new with every start."""
+    """A running producer, as it tells others of itself. `instance` is new with every start; `lock` is what it holds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,6 +25,7 @@ class Owner(BaseModel):
     host: str
     process: int
     started_at: str
+    lock: str
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}, started at {self.started_at}"
@@ -34,7 +35,6 @@ class _Header(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     owner: Owner
-    place: str
     released: bool
     sequence: NonNegativeInt
     patterns: dict[str, int | None]
@@ -82,9 +82,7 @@ class StateRecords:
         if self._header is None:
             return None
         header, offset = self._header
-        checkpoint = Checkpoint(
-            tuple(self._files.values()), header.patterns, header.sequence, header.tails, header.place
-        )
+        checkpoint = Checkpoint(tuple(self._files.values()), header.patterns, header.sequence, header.tails)
         return KeptState(header.owner, header.released, checkpoint, offset)
 
     def changes(self, checkpoint: Checkpoint, owner: Owner, *, released: bool) -> list[tuple[bytes, bytes | None]]:
@@ -97,7 +95,6 @@ class StateRecords:
         self._files = files
         header = _Header(
             owner=owner,
-            place=checkpoint.place,
             released=released,
             sequence=checkpoint.sequence,
             patterns=dict(checkpoint.patterns),

@@ -255,6 +255,7 @@ class Follower:
         if known is not None:
             self._memory.take(known)
             file = TailedFile(descriptor, path, known.identity.path, self._limits)
+            file.earlier_generations = self._memory.generations_on(file.inode)
             file.go_on_from(known)
             self._kept_paths.add(path)
             return file
@@ -265,7 +266,7 @@ class Follower:
 
     def _adopt_unknown(self, descriptor: int, path: str) -> TailedFile:
         file = TailedFile(descriptor, path, path, self._limits)
-        file.earlier_contents = self._memory.earlier_contents(file.inode)
+        file.earlier_generations = self._memory.generations_on(file.inode)
         replaced = self._memory.replaced_at(path, file.inode)
         if replaced is not None:
             self._events.append(events.file_truncated(path, replaced.position, file.size))
@@ -318,7 +319,7 @@ class Follower:
             if find.known is not None:
                 file.go_on_from(find.known)
         if find.known is None:
-            file.earlier_contents = self._memory.earlier_contents(file.inode)
+            file.earlier_generations = self._memory.generations_on(file.inode)
         elif find.known.seen is not None:
             file.expected_bytes = find.known.seen.size
         file.is_relic = find.is_gzip or (find.known is not None and find.known.identity.inode != file.inode)

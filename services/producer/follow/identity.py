@@ -25,16 +25,19 @@ def hash_head(head: bytes) -> str:
     return hashlib.blake2b(head, digest_size=8).hexdigest()
 
 
-def identify(path: str, device: int, inode: int, head: bytes, truncations: int = 0) -> FileIdentity:
+def identify(path: str, device: int, inode: int, head: bytes, taken: Collection[str] = ()) -> FileIdentity:
     """The identity of a file with these first bytes (at most HEAD_BYTES of them; at least its first line).
 
-    The generation is a function of the inode, the first line and how often the file was seen truncated; it does not
-    change while the file grows, and it does not depend on the machine that looks.
+    The generation is a function of the inode and the first line; it does not change while the file grows, and does not
+    depend on the machine that looks, nor on what else it has seen. Only a second content with the same inode and first
+    line gets a number besides: `taken` are the generations that this inode had.
     """
     first_line = head.partition(b"\n")[0]
-    generation = f"{inode:x}-{hash_head(first_line)}"
-    if truncations:
-        generation += f"-{truncations}"
+    name = generation = f"{inode:x}-{hash_head(first_line)}"
+    number = 0
+    while generation in taken:
+        number += 1
+        generation = f"{name}-{number}"
     return FileIdentity(path, device, inode, generation, len(head), hash_head(head))
 
 
@@ -68,12 +71,6 @@ def rotated_from(name: str, bases: Collection[str]) -> str | None:
         if name[end] in SEPARATORS and name[:end] in bases:
             return name[:end]
     return None
-
-
-def truncations_of(identity: FileIdentity) -> int:
-    """How often the file had been seen truncated when it was identified."""
-    parts = identity.generation.split("-")
-    return int(parts[2]) if len(parts) > 2 else 0
 
 
 def pattern_directory(pattern: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from services.producer.chunk import MAX_REMEMBERED_FILES, KnownFile
-from services.producer.follow.identity import begins_alike, hash_head, truncations_of
+from services.producer.follow.identity import begins_alike, hash_head
 from services.producer.follow.open_file import MAX_OPEN_FILES
 from services.producer.follow.tailed_file import holds
 
@@ -18,7 +18,7 @@ class Memory:
         self._files: dict[str, KnownFile] = {}
         self._by_inode: dict[int, dict[str, None]] = {}
         self._by_head: dict[tuple[int, str], dict[str, None]] = {}
-        self._taken_contents: dict[int, int] = {}  # of the inodes of what was taken and is not back
+        self._taken: dict[int, dict[str, None]] = {}  # the generations of an inode that are open, or were
         self._written_ns: dict[str, int] = {}
         for file in known:
             self._add(file)
@@ -44,10 +44,9 @@ class Memory:
         """The content that was at this path on this inode."""
         return next((known for known in self._of(self._by_inode.get(inode)) if known.identity.path == path), None)
 
-    def earlier_contents(self, inode: int) -> int:
-        """How many contents this inode had before, so that the next one gets a generation of its own."""
-        counts = [truncations_of(known.identity) + 1 for known in self._of(self._by_inode.get(inode))]
-        return max([*counts, self._taken_contents.get(inode, 0)])
+    def generations_on(self, inode: int) -> dict[str, None]:
+        """Those that are known of this inode, so that the next one gets a name of its own."""
+        return {**self._by_inode.get(inode, {}), **self._taken.get(inode, {})}
 
     def remember(self, file: KnownFile) -> None:
         """It is not open any more."""
@@ -57,8 +56,9 @@ class Memory:
     def take(self, known: KnownFile) -> None:
         """It is open now."""
         generation, identity = known.identity.generation, known.identity
-        contents = max(truncations_of(identity) + 1, self._taken_contents.get(identity.inode, 0))
-        self._taken_contents[identity.inode] = contents
+        self._taken.setdefault(identity.inode, {})[generation] = None
+        if len(self._taken) > MAX_OPEN_FILES + MAX_REMEMBERED_FILES:
+            del self._taken[next(iter(self._taken))]
         del self._files[generation]
         _discard(self._by_inode, identity.inode, generation)
         _discard(self._by_head, (identity.head_bytes, identity.head_hash), generation)
@@ -77,7 +77,7 @@ class Memory:
         identity = file.identity
         if identity.generation in self._files:
             self.take(self._files[identity.generation])
-        self._taken_contents.pop(identity.inode, None)
+        self._taken.get(identity.inode, {}).pop(identity.generation, None)
         self._files[identity.generation] = file
         self._by_inode.setdefault(identity.inode, {})[identity.generation] = None
         self._by_head.setdefault((identity.head_bytes, identity.head_hash), {})[identity.generation] = None

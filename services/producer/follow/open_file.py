@@ -57,7 +57,7 @@ class OpenFile(ABC):
         self.seen = Seen(status.st_size, status.st_mtime_ns)
         self.identity: FileIdentity | None = None
         self.position = 0
-        self.earlier_contents = 0  # of its inode
+        self.earlier_generations: dict[str, None] = {}  # of its inode, the last ones
         self.expected_bytes = 0  # so many are known to have been in it; fewer means that some are lost
         self.is_relic = False  # a copy or a gzip of what was followed: it has no place of its own among the patterns
         self.told: Seen | None = None  # what was last told of its unread bytes
@@ -134,7 +134,7 @@ class OpenFile(ABC):
         head = self.head()
         if b"\n" not in head and len(head) < HEAD_BYTES:
             return False
-        self.identity = identify(self.first_path, self.device, self.inode, head, self.earlier_contents)
+        self.identity = identify(self.first_path, self.device, self.inode, head, self.earlier_generations)
         return True
 
     def note_moved(self, now: float) -> None:
@@ -156,7 +156,7 @@ class OpenFile(ABC):
     def _identify(self, data_from_start: bytes) -> FileIdentity:
         if self.identity is None:
             head = data_from_start[:HEAD_BYTES] or self.head()
-            self.identity = identify(self.first_path, self.device, self.inode, head, self.earlier_contents)
+            self.identity = identify(self.first_path, self.device, self.inode, head, self.earlier_generations)
         elif self.identity.head_bytes < HEAD_BYTES:
             self.identity = grown(self.identity, self.head())
         return self.identity

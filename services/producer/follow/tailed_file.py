@@ -8,6 +8,9 @@ from services.producer.chunk import Chunk, ChunkKind, KnownFile, Seen
 from services.producer.follow.identity import HEAD_BYTES, TAIL_BYTES, begins_alike, fits
 from services.producer.follow.open_file import OpenFile, ReadLimits
 
+# Of one inode; what a file that is truncated again and again costs at most.
+MAX_EARLIER_GENERATIONS = 1_000
+
 
 class TailedFile(OpenFile):
     """A file that may grow, and may be truncated."""
@@ -63,7 +66,10 @@ class TailedFile(OpenFile):
         return not head.startswith(before)
 
     def start_over(self) -> None:
-        self.earlier_contents += 1
+        if self.identity is not None:
+            self.earlier_generations[self.identity.generation] = None
+            if len(self.earlier_generations) > MAX_EARLIER_GENERATIONS:
+                del self.earlier_generations[next(iter(self.earlier_generations))]
         self.identity = None
         self._nameless_head = b""
         self._other_bytes_before = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,14 +87,14 @@ def test_a_checkpoint_comes_back_as_it_was_saved(
 ) -> None:
     """Any name, any number."""
     store = CheckpointStore(tmp_path_factory.mktemp("checkpoint") / "state" / "checkpoint.json")
-    saved = Checkpoint(tuple(files), {"*.log": 7, "b": None}, 12, {"nginx_logs": (0, 2**40)}, "here")
+    saved = Checkpoint(tuple(files), {"*.log": 7, "b": None}, 12, {"nginx_logs": (0, 2**40)})
     assert store.load() is None
     store.save(saved)
     assert store.load() == saved
 
 
 def test_a_checkpoint_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
-    """It knows of no tails, no sequence and no place."""
+    """It knows of no tails and no sequence."""
     path = tmp_path / "checkpoint.json"
     path.write_text('{"version": 1, "patterns": {"*.log": 7}, "files": []}')
     assert CheckpointStore(path).load() == Checkpoint((), {"*.log": 7})
@@ -103,12 +104,14 @@ def test_a_checkpoint_has_one_producer(tmp_path: Path) -> None:
     """The second one is told who has it; a folder that lets nobody write is told and survived."""
     path = tmp_path / "state" / "checkpoint.json"
     first, second = CheckpointStore(path), CheckpointStore(path)
-    assert first.lock() is None
+    name = first.lock()
     with pytest.raises(FatalError, match=rf"in use by another producer \(process {os.getpid()} on "):
         second.lock()
     (tmp_path / "a file").touch()
-    error = CheckpointStore(tmp_path / "a file" / "checkpoint.json").lock()
-    assert error is not None
+    with pytest.raises(OSError, match="a file"):
+        CheckpointStore(tmp_path / "a file" / "checkpoint.json").lock()
+    shutil.copytree(path.parent, tmp_path / "copy")
+    assert CheckpointStore(tmp_path / "copy" / "checkpoint.json").lock() != name
 
 
 def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from shared.schemas import AccessRecord, DeadLetter, DeadLetterReason
 from shared.schemas.headers import REPLAY_HEADER
 from tests.unit.producer.lines import COMBINED, FILE, parse
 
-OWNER = Owner(instance="i", host="web-1", process=7, started_at="2026-01-01T00:00:00+00:00")
+OWNER = Owner(instance="i", host="web-1", process=7, started_at="2026-01-01T00:00:00+00:00", lock="l")
 
 
 def known(generation: str, position: int) -> KnownFile:
@@ -144,7 +144,6 @@ _CHECKPOINTS = st.builds(
     patterns=st.dictionaries(st.text(), st.none() | st.integers(0)),
     sequence=st.integers(0),
     tails=st.dictionaries(st.text(), st.lists(st.integers(0)).map(tuple)),
-    place=st.text(),
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.producer.chunk import ChunkKind
+from services.producer.deliver.progress import Progress
 from services.producer.follow import Follower
 from services.producer.follow.identity import new_patterns
 from services.producer.follow.open_file import ReadLimits
@@ -423,3 +424,32 @@ def test_start_at_the_end_is_remembered_before_the_first_line(tail: Tail) -> Non
     tail.restart()
     tail.append(b"new\n")
     assert tail.lines() == [b"new"]
+
+
+def test_a_generation_does_not_depend_on_what_else_was_seen(tail: Tail, tmp_path: Path) -> None:
+    """A start that missed a truncation gives the same name as the run that saw it: else its lines would come twice."""
+    tail.append(b"a\n")
+    tail.chunks()
+    missed = tail.progress.snapshot()
+    for first_line in (b"b\n", b"c\n"):
+        os.truncate(tail.log, 0)
+        tail.append(first_line)
+        (chunk,) = tail.chunks()
+    tail.stop()
+    tail.progress = Progress(missed)
+    tail.start()
+    (again,) = tail.chunks()
+    assert again.data == b"c\n"
+    assert again.file.generation == chunk.file.generation
+
+
+def test_each_content_with_the_same_first_line_has_a_name_of_its_own(tail: Tail) -> None:
+    """Also after restarts in between: offsets of one must not pass for offsets of another."""
+    generations: list[str] = []
+    for number in range(4):
+        os.truncate(tail.log, 0) if number else None
+        tail.append(b"same\n" + b"%d\n" % number)
+        generations += {chunk.file.generation for chunk in tail.chunks()}
+        if number == 1:
+            tail.restart()
+    assert len(set(generations)) == 4
