@@ -27,7 +27,7 @@ from tests.chaos.stage import Plan
 from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
 
 # A broken producer loses lines for good: waiting for them longer shows nothing.
-BROKEN_PATIENCE_S = 15.0
+BROKEN_PATIENCE_S = 8.0
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "chaos-report.md"
 PARTIAL_REPORT = ROOT / ".run" / "chaos-report.md"

@@ -14,7 +14,7 @@ from tests.chaos.stage import Plan
 from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
 
 SELECTION = ("sigkill_at_random_moments", "sigterm_while_the_broker_is_down", "rotated_by_rename_under_load")
-BROKEN_PATIENCE_S = 15.0
+BROKEN_PATIENCE_S = 8.0
 BROKEN = ("checkpoint_before_confirmation", "every_10000th_line_dropped")
 
 
