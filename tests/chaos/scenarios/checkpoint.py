@@ -104,9 +104,15 @@ def disk_full(stage: Stage) -> None:
 
 
 def read_only(stage: Stage) -> None:
-    """The checkpoint's file system turns read-only, as after an error of the disk."""
-    state = _own_file_system(stage)
-    _fail_to_save(stage, lambda: _mount("-o", "remount,ro", str(state)), lambda: _mount("-o", "remount,rw", str(state)))
+    """The checkpoint's folder turns read-only, as after an error of the disk: a read-only mount is laid over it."""
+    state = str(stage.checkpoint.parent)
+
+    def spoil() -> None:
+        _mount("--bind", state, state)
+        _mount("-o", "remount,bind,ro", state)
+
+    stage.undo.callback(_unmount, state)
+    _fail_to_save(stage, spoil, lambda: _unmount(state))
 
 
 def _fail_to_save(stage: Stage, spoil: Callable[[], None], mend: Callable[[], object]) -> None:
@@ -136,8 +142,13 @@ def _own_file_system(stage: Stage) -> Path:
     state = stage.checkpoint.parent
     state.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={STATE_BYTES}", "none", str(state))
-    stage.undo.callback(subprocess.run, ["umount", "-l", str(state)], check=False, timeout=MOUNT_TIMEOUT_S)
+    stage.undo.callback(_unmount, str(state))
     return state
+
+
+def _unmount(folder: str) -> None:
+    """Nothing where nothing is mounted."""
+    subprocess.run(["umount", "-l", folder], capture_output=True, check=False, timeout=MOUNT_TIMEOUT_S)
 
 
 def _mount(*arguments: str) -> None:
