@@ -23,16 +23,15 @@ class Conditions:
 
     date: str
     elapsed_s: float
+    machine: str
     cores: int
-    processor: str
-    memory_gb: float
     versions: Mapping[str, str]
     foreign_cores: float
 
     def described(self) -> dict[str, str]:
         """For people, without the name of the machine."""
         return {
-            "machine": f"{self.cores} cores ({self.processor}), {self.memory_gb:.0f} GB, shared with other programs",
+            "machine": f"{self.machine}, shared with other programs",
             "versions": ", ".join(f"{name} {number}" for name, number in self.versions.items()),
             "cores busy with other programs": f"{self.foreign_cores:.2f}",
         }
@@ -49,12 +48,17 @@ def conditions_of(results: Sequence[SuiteResult], elapsed_s: float) -> Condition
     return Conditions(
         date=datetime.now(UTC).date().isoformat(),
         elapsed_s=elapsed_s,
+        machine=machine_kind(),
         cores=os.cpu_count() or 1,
-        processor=_processor(),
-        memory_gb=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
-        versions=_versions(),
+        versions=versions(),
         foreign_cores=median(foreign),
     )
+
+
+def machine_kind() -> str:
+    """Cores, processor and memory, without the name of the machine."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{os.cpu_count() or 1} cores ({_processor()}), {memory_gb:.0f} GB"
 
 
 def _processor() -> str:
@@ -64,7 +68,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what was measured and of what measured it."""
     kafka = next(jar.version for jar in read_lock() if jar.artifact == "kafka-clients")
     packages = {name: version(name) for name in _PACKAGES}
     return {"Python": platform.python_version(), "Apache Kafka": kafka, **packages}

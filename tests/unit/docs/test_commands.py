@@ -65,6 +65,13 @@ def bench_variables() -> frozenset[str]:
     return frozenset(re.findall(r'_flag\("([A-Z_]+)"', source))
 
 
+@cache
+def chaos_variables() -> frozenset[str]:
+    """The variables of `make chaos`."""
+    source = (ROOT / "tests" / "chaos" / "__main__.py").read_text()
+    return frozenset(re.findall(r'environ(?:ment)?\.get\("([A-Z_]+)"', source))
+
+
 @every_page
 def test_every_make_target_exists(page: Path) -> None:
     """`make X` on a page is a target of the Makefile."""
@@ -77,7 +84,7 @@ def test_every_variable_exists(page: Path) -> None:
     text = shell(page)
     named = set(re.findall(r"(?<![\w$/-])([A-Z][A-Z_]{2,})=", text))
     named |= set(re.findall(r"^([A-Z]+(?:_[A-Z]+)+)$", text, re.MULTILINE))
-    assert named <= settings() | compose_variables() | make_variables() | bench_variables()
+    assert named <= settings() | compose_variables() | make_variables() | bench_variables() | chaos_variables()
 
 
 @every_page

@@ -1,0 +1,1 @@
+"""Producers with one thing broken on purpose, for the auditor to find: `python -m tests.chaos.mutants NAME`."""

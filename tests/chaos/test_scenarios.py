@@ -1,0 +1,36 @@
+"""A short selection of the suite, on the producer as it is and on broken ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.kafka import Kafka
+from tests.chaos.runner import play
+from tests.chaos.scenario import Verdict
+from tests.chaos.stage import Plan
+from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
+
+SELECTION = ("sigkill_at_random_moments", "sigterm_while_the_broker_is_down", "rotated_by_rename_under_load")
+BROKEN_PATIENCE_S = 8.0
+BROKEN = ("checkpoint_before_confirmation", "every_10000th_line_dropped")
+
+
+@pytest.mark.parametrize("name", SELECTION)
+def test_the_producer_stands_the_fault(name: str, kafka: Kafka, tmp_path: Path, plan: Plan) -> None:
+    """Nothing lost, doubled, moved or changed, and the fault took place."""
+    outcome = play(SCENARIOS[name], kafka, tmp_path, plan)
+    assert outcome.verdict is Verdict.GREEN, outcome.problems
+
+
+@pytest.mark.parametrize(
+    "mutation", [mutation for mutation in MUTATIONS if mutation.name in BROKEN], ids=lambda mutation: mutation.name
+)
+def test_the_auditor_finds_the_mutation(mutation: Mutation, kafka: Kafka, tmp_path: Path, plan: Plan) -> None:
+    """A producer that is broken on purpose turns it red, as what it is."""
+    broken = replace(plan, patience_s=BROKEN_PATIENCE_S, program=("tests.chaos.mutants", mutation.name))
+    outcome = play(SCENARIOS[mutation.scenario], kafka, tmp_path, broken)
+    assert outcome.verdict is Verdict.RED
+    assert mutation.kind in outcome.red
