@@ -1,5 +1,8 @@
 """The way of a record: poll → decode → rejects confirmed as dead letters → sink → flush → commit.
 
+Offsets that hold no record, such as the markers that the producer's fence leaves, are passed over once all that was
+polled is taken, and committed too: else a partition that ends with one would lag for ever.
+
 One batch at a time, in order. Everything that touches a partition's progress holds `_turn`; polling does not, because
 during a reassignment it waits for the very callback that needs `_turn` to finish what is in flight.
 """
@@ -14,7 +17,7 @@ from dataclasses import dataclass
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.metrics import Metrics
-from services.consumer.progress import PartitionProgress
+from services.consumer.progress import PartitionProgress, missing_offsets
 from services.consumer.readiness import Obstacle, Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import Sink
@@ -28,6 +31,7 @@ from shared.runtime.logging import Logger
 
 POLL_TIMEOUT_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0
 # What on_revoked keeps of the rebalance timeout, so that this member joins before the group gives up on it.
 REJOIN_RESERVE_S = 1.0
 # After the group has taken partitions away, how long until it must have begun to assign anew.
@@ -89,14 +93,18 @@ class Pipeline:
     async def work(self) -> None:
         """Poll and process once. Raises RetryableError when the reader must be replaced, FatalError to end it all."""
         assert self._reader is not None, "connect first"
-        batches = await self._reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
+        reader = self._reader
+        polled = await reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
         self._tools.health.progressed()
         # Taken before the turn is waited for: what was polled under one assignment is never work of the next one.
         polled_for = self.owned
-        self._check_ownership(self._reader, batches)
+        self._check_ownership(reader, polled.batches)
         async with self._turn:
-            for batch in batches:
-                await self._process(batch, polled_for.get(batch.partition))
+            await self._begin(reader, polled_for)
+            for batch in polled.batches:
+                await self._process(reader, batch, polled_for.get(batch.partition))
+            # Not before, and not when any of them failed: the positions are behind all of these batches.
+            await self._pass_over(reader, polled.read_to, polled_for)
             if self._commit_due():
                 await self._flush_and_commit(self._flush_with_retries)
 
@@ -123,10 +131,30 @@ class Pipeline:
         if strange and not lost_lately:
             raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
 
-    async def _process(self, batch: RecordBatch, progress: PartitionProgress | None) -> None:
+    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> None:
+        """Ask once after an assignment where the group had come to: what it lost while it was away shows as a gap."""
+        fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
+        if fresh:
+            committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
+            for partition, progress in fresh.items():
+                progress.begin(committed[partition])
+
+    async def _pass_over(
+        self, reader: GroupReader, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]
+    ) -> None:
+        for partition, position in read_to.items():
+            progress = polled_for.get(partition)
+            if progress is None or self._owned.get(partition) is not progress:
+                continue  # given away since the poll
+            if position >= (progress.received_to or 0):
+                await self._tell_missing(reader, partition, progress, position)
+                progress.pass_over(position)
+
+    async def _process(self, reader: GroupReader, batch: RecordBatch, progress: PartitionProgress | None) -> None:
         if progress is None or self._owned.get(batch.partition) is not progress:
             return  # given away between the poll and now
         started_at = time.monotonic()
+        await self._tell_missing(reader, batch.partition, progress, batch.first_offset)
         self._note_received(batch, progress)
         decoded = decode(batch, self._settings.group_id, self._settings.service_name)
         if decoded.rejects:
@@ -145,11 +173,20 @@ class Pipeline:
     def _note_received(self, batch: RecordBatch, progress: PartitionProgress) -> None:
         self._in_flight(len(batch.records))
         self._tools.metrics.received(batch.partition, len(batch.records))
-        missing = progress.receive(batch.first_offset, batch.next_offset)
+        progress.receive(batch.first_offset, batch.next_offset)
+
+    async def _tell_missing(
+        self, reader: GroupReader, partition: int, progress: PartitionProgress, resumed_at: int
+    ) -> None:
+        """Before a gap is passed over: tell it if records were lost in it. Raises RetryableError while nobody knows."""
+        expected = progress.received_to
+        if expected is None or resumed_at == expected:
+            return
+        first_kept = await reader.first_offset(partition, ANSWER_TIMEOUT_S)
+        resets_to_end = self._settings.auto_offset_reset == "latest"
+        missing = missing_offsets(expected, resumed_at, first_kept, resets_to_end=resets_to_end)
         if missing:
-            self._tools.log.warning(
-                "offsets_missing", partition=batch.partition, before=batch.first_offset, count=missing
-            )
+            self._tools.log.warning("offsets_missing", partition=partition, before=expected + missing, count=missing)
 
     def _in_flight(self, count: int) -> None:
         self.in_flight = count
