@@ -176,13 +176,14 @@ class GroupReader:
 
         Raises BrokerUnavailable when it took too long.
         """
-        places = [TopicPartition(self._topic, partition) for partition in partitions]
         try:
             async with asyncio.timeout(timeout_s):
-                found = await asyncio.gather(*(self._client.committed(place) for place in places))
+                return {
+                    partition: await self._client.committed(TopicPartition(self._topic, partition))
+                    for partition in partitions
+                }
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             raise translate(error, "asking for committed offsets") from error
-        return dict(zip(partitions, found, strict=True))
 
     async def first_offset(self, partition: int, timeout_s: float) -> int:
         """The oldest offset that the broker still keeps. Raises BrokerUnavailable."""

@@ -79,6 +79,8 @@ def test_markers_are_no_records_no_loss_and_no_lag(broker: str, topics: Topics, 
         until(lambda: lag_of(again) == 0, "no lag")
         publish_numbers(broker, topics, 160, 80)
         until(lambda: committed(broker, "marked", topics.records) == ends(broker, topics), "and again")
+        seen_by_status = asyncio.run(groups.describe_groups(settings_of(broker, topics), ["marked"], topics.records))
+        assert seen_by_status[0].committed == ends(broker, topics)
         assert Counter(reader.numbers + again.numbers) == Counter(range(240))
         assert not reader.events("offsets_missing") + again.events("offsets_missing")
 
