@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.metrics import Metrics
-from services.consumer.progress import PartitionProgress, missing_offsets
+from services.consumer.progress import Gap, PartitionProgress, missing_offsets
 from services.consumer.readiness import Obstacle, Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import Sink
@@ -60,6 +61,8 @@ class Pipeline:
         self._tools = tools
         self._reader: GroupReader | None = None
         self._turn = asyncio.Lock()
+        self._gaps: list[Gap] = []
+        self._asking = asyncio.Lock()
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
         self._sink_busy_since: float | None = None
@@ -102,15 +105,18 @@ class Pipeline:
         async with self._turn:
             await self._begin(reader, polled_for)
             for batch in polled.batches:
-                await self._process(reader, batch, polled_for.get(batch.partition))
+                await self._process(batch, polled_for.get(batch.partition))
             # Not before, and not when any of them failed: the positions are behind all of these batches.
-            await self._pass_over(reader, polled.read_to, polled_for)
+            self._pass_over(polled.read_to, polled_for)
             if self._commit_due():
                 await self._flush_and_commit(self._flush_with_retries)
 
     async def disconnect(self) -> bool:
         """Finish what is in flight, commit, leave the group; bounded. Returns whether all is committed."""
         drained = await self._drain()
+        if self._reader is not None:
+            with suppress(PipelineError):  # a broker that does not answer; the next membership asks again
+                await self.tell_missing(self._reader)
         await self.leave()
         return drained
 
@@ -139,22 +145,19 @@ class Pipeline:
             for partition, progress in fresh.items():
                 progress.begin(committed[partition])
 
-    async def _pass_over(
-        self, reader: GroupReader, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]
-    ) -> None:
+    def _pass_over(self, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]) -> None:
         for partition, position in read_to.items():
             progress = polled_for.get(partition)
             if progress is None or self._owned.get(partition) is not progress:
                 continue  # given away since the poll
             if position >= (progress.received_to or 0):
-                await self._tell_missing(reader, partition, progress, position)
+                self._note_gap(partition, progress, position)
                 progress.pass_over(position)
 
-    async def _process(self, reader: GroupReader, batch: RecordBatch, progress: PartitionProgress | None) -> None:
+    async def _process(self, batch: RecordBatch, progress: PartitionProgress | None) -> None:
         if progress is None or self._owned.get(batch.partition) is not progress:
             return  # given away between the poll and now
         started_at = time.monotonic()
-        await self._tell_missing(reader, batch.partition, progress, batch.first_offset)
         self._note_received(batch, progress)
         decoded = decode(batch, self._settings.group_id, self._settings.service_name)
         if decoded.rejects:
@@ -173,20 +176,29 @@ class Pipeline:
     def _note_received(self, batch: RecordBatch, progress: PartitionProgress) -> None:
         self._in_flight(len(batch.records))
         self._tools.metrics.received(batch.partition, len(batch.records))
+        self._note_gap(batch.partition, progress, batch.first_offset)
         progress.receive(batch.first_offset, batch.next_offset)
 
-    async def _tell_missing(
-        self, reader: GroupReader, partition: int, progress: PartitionProgress, resumed_at: int
-    ) -> None:
-        """Before a gap is passed over: tell it if records were lost in it. Raises RetryableError while nobody knows."""
-        expected = progress.received_to
-        if expected is None or resumed_at == expected:
-            return
-        first_kept = await reader.first_offset(partition, ANSWER_TIMEOUT_S)
+    def _note_gap(self, partition: int, progress: PartitionProgress, resumed_at: int) -> None:
+        if progress.received_to is not None and resumed_at != progress.received_to:
+            self._gaps.append(Gap(partition, progress.received_to, resumed_at))
+
+    async def tell_missing(self, reader: GroupReader) -> None:
+        """Of the gaps since the last time, tell those in which records were lost. Not on the way of the records.
+
+        Raises RetryableError or FatalError when the broker does not say; then the gaps are kept for the next time.
+        """
+        async with self._asking:
+            if not (gaps := list(self._gaps)):
+                return
+            first_kept = await reader.first_offsets({gap.partition for gap in gaps}, ANSWER_TIMEOUT_S)
+            del self._gaps[: len(gaps)]
         resets_to_end = self._settings.auto_offset_reset == "latest"
-        missing = missing_offsets(expected, resumed_at, first_kept, resets_to_end=resets_to_end)
-        if missing:
-            self._tools.log.warning("offsets_missing", partition=partition, before=expected + missing, count=missing)
+        for gap in gaps:
+            missing = missing_offsets(gap, first_kept[gap.partition], resets_to_end=resets_to_end)
+            if missing:
+                before = gap.expected + missing
+                self._tools.log.warning("offsets_missing", partition=gap.partition, before=before, count=missing)
 
     def _in_flight(self, count: int) -> None:
         self.in_flight = count

@@ -9,7 +9,18 @@ be committed; a partition that comes back after a reassignment gets a new object
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from shared.watermark import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`resumed_at` was the next offset that could be polled where `expected` should have been."""
+
+    partition: int
+    expected: int
+    resumed_at: int
 
 
 class PartitionProgress:
@@ -90,15 +101,14 @@ class PartitionProgress:
         return bool(self._taken)
 
 
-def missing_offsets(expected: int, resumed_at: int, first_kept: int, *, resets_to_end: bool) -> int:
-    """How many offsets from `expected` on were lost, when the next one polled is `resumed_at`.
+def missing_offsets(gap: Gap, first_kept: int, *, resets_to_end: bool) -> int:
+    """How many offsets, from the expected one on, were lost. Negative when they went back: the topic was made anew.
 
     A gap alone is no loss: markers of transactions take offsets as well. It is one when the broker keeps nothing below
-    `first_kept`; a group that then goes on at the end (`resets_to_end`) has lost what is before that, too. Negative
-    when the offsets went back: the topic was made anew.
+    `first_kept`; a group that then goes on at the end (`resets_to_end`) has lost what is before that, too.
     """
-    if resumed_at < expected:
-        return resumed_at - expected
-    if first_kept <= expected:
+    if gap.resumed_at < gap.expected:
+        return gap.resumed_at - gap.expected
+    if first_kept <= gap.expected:
         return 0
-    return (resumed_at if resets_to_end else min(first_kept, resumed_at)) - expected
+    return (gap.resumed_at if resets_to_end else min(first_kept, gap.resumed_at)) - gap.expected

@@ -185,15 +185,17 @@ class GroupReader:
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             raise translate(error, "asking for committed offsets") from error
 
-    async def first_offset(self, partition: int, timeout_s: float) -> int:
-        """The oldest offset that the broker still keeps. Raises BrokerUnavailable."""
-        place = TopicPartition(self._topic, partition)
+    async def first_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
+        """The oldest offset that the broker still keeps, by partition. Raises BrokerUnavailable.
+
+        The answer may wait for a fetch that waits for records, half a second: nothing for the way of a record.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                found = await self._client.beginning_offsets([place])
+                found = await self._client.beginning_offsets([TopicPartition(self._topic, one) for one in partitions])
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "asking for the first offset") from error
-        return int(found[place])
+            raise translate(error, "asking for first offsets") from error
+        return {place.partition: offset for place, offset in found.items()}
 
     async def end_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
         """The next offset to be written, by partition. Raises BrokerUnavailable: also the way to see if it answers.

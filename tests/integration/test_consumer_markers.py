@@ -82,6 +82,7 @@ def test_markers_are_no_records_no_loss_and_no_lag(broker: str, topics: Topics, 
         seen_by_status = asyncio.run(groups.describe_groups(settings_of(broker, topics), ["marked"], topics.records))
         assert seen_by_status[0].committed == ends(broker, topics)
         assert Counter(reader.numbers + again.numbers) == Counter(range(240))
+        assert again.terminate() == 0, "what it has to tell it has told"
         assert not reader.events("offsets_missing") + again.events("offsets_missing")
 
 
@@ -112,6 +113,7 @@ def test_a_marker_behind_records_that_failed_does_not_commit_them(broker: str, t
         (tmp_path / "healed").touch()
         healed = replicas.start("held", settings, working_directory=tmp_path)
         until(lambda: committed(broker, "held", topics.records) == {0: 22}, "the end is committed")
+        assert healed.terminate() == 0
         assert not healed.events("offsets_missing")
     assert Counter(map(int, (tmp_path / "seen").read_text().split())) == Counter(range(20))
 
@@ -132,6 +134,7 @@ def test_what_retention_took_is_counted_up_to_what_is_kept(broker: str, topics: 
         delete_before(broker, topics, 0, 11)
         behind = replicas.start("late")
         until(lambda: committed(broker, "late", topics.records) == {0: 17}, "the end is committed")
+        until(lambda: bool(behind.events("offsets_missing")), "the loss is told")
         [missing] = behind.events("offsets_missing")
         assert (missing["partition"], missing["before"], missing["count"]) == (0, 11, 6)
         assert behind.numbers == [*range(10, 15)]
@@ -141,6 +144,7 @@ def test_what_retention_took_is_counted_up_to_what_is_kept(broker: str, topics: 
         delete_before(broker, topics, 0, 22)
         nothing = replicas.start("late")
         until(lambda: committed(broker, "late", topics.records) == {0: 23}, "the end is committed")
+        until(lambda: bool(nothing.events("offsets_missing")), "the loss is told")
         [missing] = nothing.events("offsets_missing")
         assert (missing["partition"], missing["before"], missing["count"]) == (0, 22, 5)
         until(lambda: lag_of(nothing) == 0, "no lag")

@@ -43,10 +43,10 @@ class Reader:
     async def committed(self, partitions: Collection[int], _timeout_s: float) -> dict[int, int | None]:
         return {partition: self.committed_before.get(partition) for partition in partitions}
 
-    async def first_offset(self, _partition: int, _timeout_s: float) -> int:
+    async def first_offsets(self, partitions: Collection[int], _timeout_s: float) -> dict[int, int]:
         if self.first_kept is None:
             raise BrokerUnavailable("no answer")
-        return self.first_kept
+        return dict.fromkeys(partitions, self.first_kept)
 
     async def commit(self, next_offsets: Mapping[int, int], _timeout_s: float) -> None:
         if self.on_commit is not None:
@@ -122,6 +122,9 @@ class Bench:
         self.reader.polls.append(Polled(batches, ends if read_to is None else read_to))
         await asyncio.sleep(0.002)  # a commit is due
         await self.pipeline.work()
+
+    async def tell_missing(self) -> None:
+        await self.pipeline.tell_missing(cast(GroupReader, self.reader))
 
 
 def records(first: int, count: int, partition: int = 3) -> RecordBatch:
@@ -209,6 +212,7 @@ async def test_a_marker_is_passed_over_committed_and_not_told() -> None:
         await bench.work(records(1, 4))
         await bench.work(records(6, 4), read_to={3: 11})
         await bench.work(read_to={3: 12})
+        await bench.tell_missing()
     assert bench.reader.commits == [{3: 1}, {3: 5}, {3: 11}, {3: 12}]
     assert not told
 
@@ -221,19 +225,37 @@ async def test_what_retention_took_while_the_group_was_away_is_told(records_foll
     await bench.assign(3)
     with structlog.testing.capture_logs() as told:
         await bench.work(*([records(9, 4)] if records_follow else []), read_to={3: 13})
+        await bench.tell_missing()
+        await bench.tell_missing()
     [event] = told
     assert (event["event"], event["partition"], event["before"], event["count"]) == ("offsets_missing", 3, 8, 3)
     assert bench.reader.commits == [{3: 13}]
 
 
-async def test_a_gap_that_nobody_can_explain_is_not_committed_over() -> None:
+async def test_a_loss_that_the_broker_does_not_explain_is_told_by_a_later_membership() -> None:
     bench = Bench()
     await bench.assign(3)
     await bench.work(records(0, 5))
-    with pytest.raises(BrokerUnavailable):
-        await bench.work(records(6, 5), read_to={3: 12})
-    assert await bench.pipeline.disconnect()
-    assert bench.reader.commits == [{3: 5}]
+    await bench.work(records(8, 5))
+    with structlog.testing.capture_logs() as told:
+        with pytest.raises(BrokerUnavailable):
+            await bench.tell_missing()
+        assert await bench.pipeline.disconnect()
+        assert not told
+        bench.reader.first_kept = 8
+        await bench.tell_missing()
+    assert [(event["event"], event["count"]) for event in told] == [("offsets_missing", 3)]
+
+
+async def test_a_loss_seen_just_before_the_end_is_told() -> None:
+    bench = Bench()
+    bench.reader.first_kept = 8
+    await bench.assign(3)
+    await bench.work(records(0, 5))
+    await bench.work(records(8, 5))
+    with structlog.testing.capture_logs() as told:
+        assert await bench.pipeline.disconnect()
+    assert [event["count"] for event in told] == [3]
 
 
 async def test_a_position_behind_records_that_failed_is_not_committed() -> None:

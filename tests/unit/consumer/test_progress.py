@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.consumer.progress import PartitionProgress, missing_offsets
+from services.consumer.progress import Gap, PartitionProgress, missing_offsets
 from services.consumer.watch import Lag, measure_lag
 
 
@@ -96,7 +96,7 @@ def test_what_the_group_knows_is_not_committed_again() -> None:
 def test_a_gap_is_a_loss_as_far_as_the_broker_keeps_nothing(
     expected: int, resumed_at: int, first_kept: int, resets_to_end: bool, missing: int
 ) -> None:
-    assert missing_offsets(expected, resumed_at, first_kept, resets_to_end=resets_to_end) == missing
+    assert missing_offsets(Gap(3, expected, resumed_at), first_kept, resets_to_end=resets_to_end) == missing
 
 
 def test_offsets_that_go_back_begin_anew() -> None:
