@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -165,36 +165,25 @@ class GroupReader:
         Raises OwnershipLost when a partition is not this member's any more, BrokerUnavailable when it took too long.
         """
         offsets = {TopicPartition(self._topic, partition): offset for partition, offset in next_offsets.items()}
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._client.commit(offsets)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "committing offsets") from error
+        async with _answered("committing offsets", timeout_s):
+            await self._client.commit(offsets)
 
     async def committed(self, partitions: Collection[int], timeout_s: float) -> dict[int, int | None]:
         """The offset that the group remembers, by partition; None where it never committed.
 
         Raises BrokerUnavailable when it took too long.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                return {
-                    partition: await self._client.committed(TopicPartition(self._topic, partition))
-                    for partition in partitions
-                }
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "asking for committed offsets") from error
+        places = [TopicPartition(self._topic, partition) for partition in partitions]
+        async with _answered("asking for committed offsets", timeout_s):
+            return {place.partition: await self._client.committed(place) for place in places}
 
     async def first_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
         """The oldest offset that the broker still keeps, by partition. Raises BrokerUnavailable.
 
         The answer may wait for a fetch that waits for records, half a second: nothing for the way of a record.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                found = await self._client.beginning_offsets([TopicPartition(self._topic, one) for one in partitions])
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "asking for first offsets") from error
+        async with _answered("asking for first offsets", timeout_s):
+            found = await self._client.beginning_offsets([TopicPartition(self._topic, one) for one in partitions])
         return {place.partition: offset for place, offset in found.items()}
 
     async def end_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
@@ -203,11 +192,8 @@ class GroupReader:
         Asked for no partitions, it asks the broker about the first one all the same, and returns nothing.
         """
         places = [TopicPartition(self._topic, partition) for partition in partitions or (0,)]
-        try:
-            async with asyncio.timeout(timeout_s):
-                found = await self._client.end_offsets(places)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "asking for end offsets") from error
+        async with _answered("asking for end offsets", timeout_s):
+            found = await self._client.end_offsets(places)
         return {place.partition: offset for place, offset in found.items() if place.partition in partitions}
 
     async def position(self, partition: int, timeout_s: float) -> int | None:
@@ -257,6 +243,16 @@ class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await self._reader._assigned(assigned)
+
+
+@asynccontextmanager
+async def _answered(doing: str, timeout_s: float) -> AsyncIterator[None]:
+    """The client's errors in our words, and BrokerUnavailable when the time is over."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        raise translate(error, doing) from error
 
 
 async def _abandon(client: AIOKafkaConsumer) -> None:
