@@ -12,7 +12,7 @@ from bench.tables import TextTable, figures_table, ratios_table
 _HEAD = """\
 # Benchmarks
 Written by `make bench WRITE=1` on {date}; the samples are in [benchmarks.json](benchmarks.json). To repeat it:
-`make bench` (about {minutes:.0f} minutes) or `make bench QUICK=1` (under 2); both only print, and leave the samples in
+`make bench` (about {minutes:.0f} minutes) or `make bench QUICK=1` (about 2); both only print, and leave the samples in
 `.run/benchmarks.json`. Nothing but Python and make is needed: a real broker is started for the run, on free ports, in a
 temporary folder.
 

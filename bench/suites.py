@@ -22,7 +22,7 @@ _FOREIGN = Figure("foreign_cores", "cores busy with other programs", 2)
 
 
 def make_suites(quick: bool) -> Sequence[Suite]:
-    """The suites: all of them in under 8 minutes, or with `quick` in under 2."""
+    """The suites: all of them in about 9 minutes, or with `quick` in about 2."""
     return (_producers(quick), _formats(quick), _consumers(quick), _latency(quick), _start(quick))
 
 
