@@ -1,6 +1,6 @@
 """`python -m bench`, or `make bench`: our services beside other ways to do the same.
 
-QUICK=1 takes under 2 minutes, WRITE=1 writes docs/benchmarks.md and docs/benchmarks.json.
+QUICK=1 takes about 2 minutes, WRITE=1 writes docs/benchmarks.md and docs/benchmarks.json.
 """
 
 from __future__ import annotations

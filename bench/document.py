@@ -12,7 +12,7 @@ from bench.tables import TextTable, figures_table, ratios_table
 _HEAD = """\
 # Benchmarks
 Written by `make bench WRITE=1` on {date}; the samples are in [benchmarks.json](benchmarks.json). To repeat it:
-`make bench` (about {minutes:.0f} minutes) or `make bench QUICK=1` (under 2); both only print, and leave the samples in
+`make bench` (about {minutes:.0f} minutes) or `make bench QUICK=1` (about 2); both only print, and leave the samples in
 `.run/benchmarks.json`. Nothing but Python and make is needed: a real broker is started for the run, on free ports, in a
 temporary folder.
 
@@ -22,8 +22,8 @@ temporary folder.
 
 ## How to read it
 - Every contender runs as a process of its own against the same broker, and has to prove its work: after a producer the
-  end offsets of the topic must add up to the lines, a consumer has to count every record as a valid model. A run that
-  falls short ends the benchmark.
+  end offsets of the topic must have risen by the lines, a consumer has to count every record as a valid model. A run
+  that falls short ends the benchmark.
 - A round runs every contender once, in a random order; a first round warms up and is not counted. Cells are medians
   over the rounds with `(lowest … highest)`.
 - **Ratios are ours divided by theirs within a round**, then the median of the rounds. Absolute figures hold for this

@@ -95,8 +95,8 @@ class Stage:
         finally:
             self.remove_topics(topics)
 
-    def record_count(self, topic: str) -> int:
-        """The sum of the end offsets: what the broker has confirmed to an idempotent producer."""
+    def offset_count(self, topic: str) -> int:
+        """The sum of the end offsets: the records that the broker has confirmed, and the markers of transactions."""
         give_up_at = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             try:

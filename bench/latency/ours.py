@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from bench.contender import Figures
 from bench.latency.way import travel
 from bench.stage import Stage
 
 
+@dataclass(frozen=True)
 class OurPair:
-    """`services.producer` and `services.consumer`."""
+    """`services.producer`, with settings that are not the default, and `services.consumer`."""
 
-    name = "services.producer → services.consumer"
+    name: str = "services.producer → services.consumer"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, stage: Stage, size: int) -> Figures:
-        return travel(stage, "services.producer", "services.consumer", size)
+        return travel(stage, "services.producer", "services.consumer", size, self.settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 
 from bench.child import Child, Meter, memory_bytes
 from bench.contender import Figures
@@ -16,12 +17,15 @@ LATE_TIMEOUT_S = 60.0
 IDLE_S = 10.0
 
 
-def travel(stage: Stage, producer: str, consumer: str, line_count: int) -> Figures:
+def travel(
+    stage: Stage, producer: str, consumer: str, line_count: int, producer_settings: Mapping[str, str] | None = None
+) -> Figures:
     """Write the lines at their rate; then look at what both processes need while there is nothing to do."""
     with stage.topics() as topics, stage.job_folder() as folder:
         log, result_file = folder / "access.log", folder / "result.json"
         to_produce = stage.service_settings(topics, "producer")
         to_produce |= {"LOG_FILES": str(log), "CHECKPOINT_FILE": str(folder / "checkpoint.json")}
+        to_produce |= producer_settings or {}
         to_consume = stage.service_settings(topics, f"group-{folder.name}")
         to_consume |= {
             "HANDLER": "bench.latency.timing:handle",

@@ -1,5 +1,8 @@
 """The way of a record: poll → decode → rejects confirmed as dead letters → sink → flush → commit.
 
+Offsets that hold no record, such as the markers that the producer's fence leaves, are passed over once all that was
+polled is taken, and committed too: else a partition that ends with one would lag for ever.
+
 One batch at a time, in order. Everything that touches a partition's progress holds `_turn`; polling does not, because
 during a reassignment it waits for the very callback that needs `_turn` to finish what is in flight.
 """
@@ -9,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.metrics import Metrics
-from services.consumer.progress import PartitionProgress
+from services.consumer.progress import Gap, PartitionProgress, missing_offsets
 from services.consumer.readiness import Obstacle, Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import Sink
@@ -28,6 +32,7 @@ from shared.runtime.logging import Logger
 
 POLL_TIMEOUT_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0
 # What on_revoked keeps of the rebalance timeout, so that this member joins before the group gives up on it.
 REJOIN_RESERVE_S = 1.0
 # After the group has taken partitions away, how long until it must have begun to assign anew.
@@ -56,6 +61,8 @@ class Pipeline:
         self._tools = tools
         self._reader: GroupReader | None = None
         self._turn = asyncio.Lock()
+        self._gaps: list[Gap] = []
+        self._asking = asyncio.Lock()
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
         self._sink_busy_since: float | None = None
@@ -89,20 +96,27 @@ class Pipeline:
     async def work(self) -> None:
         """Poll and process once. Raises RetryableError when the reader must be replaced, FatalError to end it all."""
         assert self._reader is not None, "connect first"
-        batches = await self._reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
+        reader = self._reader
+        polled = await reader.poll(self._settings.max_poll_records, self._poll_timeout_s())
         self._tools.health.progressed()
         # Taken before the turn is waited for: what was polled under one assignment is never work of the next one.
         polled_for = self.owned
-        self._check_ownership(self._reader, batches)
+        self._check_ownership(reader, polled.batches)
         async with self._turn:
-            for batch in batches:
+            await self._begin(reader, polled_for)
+            for batch in polled.batches:
                 await self._process(batch, polled_for.get(batch.partition))
+            # Not before, and not when any of them failed: the positions are behind all of these batches.
+            self._pass_over(polled.read_to, polled_for)
             if self._commit_due():
                 await self._flush_and_commit(self._flush_with_retries)
 
     async def disconnect(self) -> bool:
         """Finish what is in flight, commit, leave the group; bounded. Returns whether all is committed."""
         drained = await self._drain()
+        if self._reader is not None:
+            with suppress(PipelineError):  # a broker that does not answer; the next membership asks again
+                await self.tell_missing(self._reader)
         await self.leave()
         return drained
 
@@ -122,6 +136,23 @@ class Pipeline:
         lost_lately = self._lost_at is not None and time.monotonic() - self._lost_at < LOST_GRACE_S
         if strange and not lost_lately:
             raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
+
+    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> None:
+        """Ask once after an assignment where the group had come to: what it lost while it was away shows as a gap."""
+        fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
+        if fresh:
+            committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
+            for partition, progress in fresh.items():
+                progress.begin(committed[partition])
+
+    def _pass_over(self, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]) -> None:
+        for partition, position in read_to.items():
+            progress = polled_for.get(partition)
+            if progress is None or self._owned.get(partition) is not progress:
+                continue  # given away since the poll
+            if position >= (progress.received_to or 0):
+                self._note_gap(partition, progress, position)
+                progress.pass_over(position)
 
     async def _process(self, batch: RecordBatch, progress: PartitionProgress | None) -> None:
         if progress is None or self._owned.get(batch.partition) is not progress:
@@ -145,11 +176,29 @@ class Pipeline:
     def _note_received(self, batch: RecordBatch, progress: PartitionProgress) -> None:
         self._in_flight(len(batch.records))
         self._tools.metrics.received(batch.partition, len(batch.records))
-        missing = progress.receive(batch.first_offset, batch.next_offset)
-        if missing:
-            self._tools.log.warning(
-                "offsets_missing", partition=batch.partition, before=batch.first_offset, count=missing
-            )
+        self._note_gap(batch.partition, progress, batch.first_offset)
+        progress.receive(batch.first_offset, batch.next_offset)
+
+    def _note_gap(self, partition: int, progress: PartitionProgress, resumed_at: int) -> None:
+        if progress.received_to is not None and resumed_at != progress.received_to:
+            self._gaps.append(Gap(partition, progress.received_to, resumed_at))
+
+    async def tell_missing(self, reader: GroupReader) -> None:
+        """Of the gaps since the last time, tell those in which records were lost. Not on the way of the records.
+
+        Raises RetryableError or FatalError when the broker does not say; then the gaps are kept for the next time.
+        """
+        async with self._asking:
+            if not (gaps := list(self._gaps)):
+                return
+            first_kept = await reader.first_offsets({gap.partition for gap in gaps}, ANSWER_TIMEOUT_S)
+            del self._gaps[: len(gaps)]
+        resets_to_end = self._settings.auto_offset_reset == "latest"
+        for gap in gaps:
+            missing = missing_offsets(gap, first_kept[gap.partition], resets_to_end=resets_to_end)
+            if missing:
+                before = gap.expected + missing
+                self._tools.log.warning("offsets_missing", partition=gap.partition, before=before, count=missing)
 
     def _in_flight(self, count: int) -> None:
         self.in_flight = count

@@ -2,32 +2,49 @@
 
     received ≥ taken ≥ durable ≥ committed
 
-`receive` notes what was polled, `take` what the sink accepted, `flush` that all taken is durable, `commit` what the
-group knows. Only `uncommitted` may be committed; a partition that comes back after a reassignment gets a new object.
+`begin` notes what the group knew before, `receive` what was polled, `pass_over` offsets behind it that hold no record,
+`take` what the sink accepted, `flush` that all taken is durable, `commit` what the group knows. Only `uncommitted` may
+be committed; a partition that comes back after a reassignment gets a new object.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from shared.watermark import Watermark
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """`resumed_at` was the next offset that could be polled where `expected` should have been."""
+
+    partition: int
+    expected: int
+    resumed_at: int
 
 
 class PartitionProgress:
     """Offsets of one assignment of one partition. Each is the next one to come; None while that is unknown."""
 
-    __slots__ = ("_committed", "_taken", "_watermark", "newest_timestamp_ms", "received_to")
+    __slots__ = ("_committed", "_taken", "_watermark", "begun", "newest_timestamp_ms", "received_to")
 
     def __init__(self) -> None:
+        self.begun = False
         self.received_to: int | None = None
         self.newest_timestamp_ms: int | None = None
         self._watermark: Watermark | None = None
         self._taken: list[tuple[int, int]] = []
         self._committed: int | None = None
 
-    def receive(self, first_offset: int, next_offset: int) -> int:
-        """Note a polled batch. Returns how many offsets are missing before it; negative when the offsets went back.
+    def begin(self, committed: int | None) -> None:
+        """The group remembers this offset, None when it never committed one."""
+        self.begun = True
+        if committed is not None:
+            self._watermark = Watermark(committed)
+            self.received_to = self._committed = committed
 
-        Offsets are missing after retention overtook the group; they go back when the topic was made anew.
-        """
+    def receive(self, first_offset: int, next_offset: int) -> None:
+        """Note a polled batch. Offsets before it that did not come do not exist; they go back with a new topic."""
         expected = first_offset if self.received_to is None else self.received_to
         if self._watermark is None or first_offset < expected:
             self._watermark = Watermark(first_offset)
@@ -36,7 +53,21 @@ class PartitionProgress:
         elif first_offset > expected:
             self._taken.append((expected, first_offset))
         self.received_to = next_offset
-        return first_offset - expected
+
+    def pass_over(self, position: int) -> None:
+        """Nothing below `position` is left to be polled: what lies between it and the last batch holds no record.
+
+        Only when all that was received is taken. A position that went back is left to the next batch.
+        """
+        if self._watermark is None or self.received_to is None:
+            self._watermark = Watermark(position)
+            self.received_to = position
+        elif position > self.received_to:
+            waiting = self.has_taken
+            self._taken.append((self.received_to, position))
+            self.received_to = position
+            if not waiting:
+                self.flush()
 
     def take(self, first_offset: int, next_offset: int, newest_timestamp_ms: int) -> None:
         """The sink has accepted a received batch."""
@@ -61,10 +92,23 @@ class PartitionProgress:
 
     @property
     def uncommitted(self) -> int | None:
-        """The offset to commit; None when there is nothing new to tell the group."""
-        return None if self.durable_to == self._committed else self.durable_to
+        """The offset to commit; None when there is nothing new to tell the group. 0 tells it nothing."""
+        return self.durable_to if self.durable_to and self.durable_to != self._committed else None
 
     @property
     def has_taken(self) -> bool:
         """Whether a flush would move anything."""
         return bool(self._taken)
+
+
+def missing_offsets(gap: Gap, first_kept: int, *, resets_to_end: bool) -> int:
+    """How many offsets, from the expected one on, were lost. Negative when they went back: the topic was made anew.
+
+    A gap alone is no loss: markers of transactions take offsets as well. It is one when the broker keeps nothing below
+    `first_kept`; a group that then goes on at the end (`resets_to_end`) has lost what is before that, too.
+    """
+    if gap.resumed_at < gap.expected:
+        return gap.resumed_at - gap.expected
+    if first_kept <= gap.expected:
+        return 0
+    return (gap.resumed_at if resets_to_end else min(first_kept, gap.resumed_at)) - gap.expected

@@ -1,5 +1,7 @@
 """Looks after a membership from outside: does the broker answer, how far behind is each partition, does it move.
 
+What the broker keeps is asked here as well, when a gap was seen: a loss is told within seconds, and no record waits.
+
 A client can be alive and stuck after a broker came back, and it only logs lost connections: readiness rests on what is
 seen here, and a membership that stands still is replaced.
 """
@@ -75,6 +77,7 @@ class Watch:
         owned = self._pipeline.owned
         try:
             ends = await reader.end_offsets(owned, ANSWER_TIMEOUT_S)
+            await self._pipeline.tell_missing(reader)
         except RetryableError as error:
             self._readiness.block(Obstacle.BROKER, str(error))
             self._stood_since = {}

@@ -11,14 +11,16 @@ What aiokafka 0.14 does and what is done about it here:
 - `start` blocks until the group has settled: it starts without a subscription and subscribes afterwards.
 - `commit` repeats itself for ever while the coordinator is away, and `stop` can hang: both have a limit here.
 - A JoinGroup request waits for the slowest member, `rebalance_timeout_ms`: that must be below the request timeout.
+- Its positions move over offsets without a record, and its public way to ask for them may wait, so that more is fetched
+  meanwhile: they are read from a private name in the moment in which a poll is over. A test notices when it changes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,7 +30,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.connection import client_options, translate
-from shared.kafka.records import ReceivedRecord, RecordBatch
+from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
 START_TIMEOUT_S = 20.0
@@ -121,8 +123,8 @@ class GroupReader:
         """Seconds since this member began to wait for its partitions; 0 with an assignment, even an empty one."""
         return 0.0 if self._joining_since is None else time.monotonic() - self._joining_since
 
-    async def poll(self, max_records: int, timeout_s: float) -> list[RecordBatch]:
-        """Up to `max_records` records, one batch per partition; empty when none came in time or the group settles.
+    async def poll(self, max_records: int, timeout_s: float) -> Polled:
+        """Up to `max_records` records; none when none came in time or the group settles.
 
         Raises what `translate` makes of the client's error.
         """
@@ -130,18 +132,26 @@ class GroupReader:
             self._fetch = asyncio.create_task(self._fetch_records(max_records, timeout_s))
         done, _ = await asyncio.wait({self._fetch}, timeout=timeout_s + POLL_GRACE_S)
         if not done:
-            return []
+            return Polled((), {})
         fetch, self._fetch = self._fetch, None
         try:
             assignment_number, received = fetch.result()
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
             raise translate(error, f"reading {self._topic}") from error
         if assignment_number != self._assignment_number:
-            return []  # others read these again, from the offset that was committed
-        return [
+            return Polled((), {})  # others read these again, from the offset that was committed
+        batches = [
             RecordBatch(self._topic, place.partition, records, self._client.highwater(place))
             for place, records in received.items()
         ]
+        return Polled(batches, self._read_to())
+
+    def _read_to(self) -> dict[int, int]:
+        """The positions. Only while no fetch is under way: they are those of all that was returned, and of no more."""
+        if not self._assigned_now:
+            return {}
+        positions = self._client._subscription.subscription.assignment.all_consumed_offsets()
+        return {place.partition: found.offset for place, found in positions.items()}
 
     async def _fetch_records(
         self, max_records: int, timeout_s: float
@@ -155,11 +165,26 @@ class GroupReader:
         Raises OwnershipLost when a partition is not this member's any more, BrokerUnavailable when it took too long.
         """
         offsets = {TopicPartition(self._topic, partition): offset for partition, offset in next_offsets.items()}
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._client.commit(offsets)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "committing offsets") from error
+        async with _answered("committing offsets", timeout_s):
+            await self._client.commit(offsets)
+
+    async def committed(self, partitions: Collection[int], timeout_s: float) -> dict[int, int | None]:
+        """The offset that the group remembers, by partition; None where it never committed.
+
+        Raises BrokerUnavailable when it took too long.
+        """
+        places = [TopicPartition(self._topic, partition) for partition in partitions]
+        async with _answered("asking for committed offsets", timeout_s):
+            return {place.partition: await self._client.committed(place) for place in places}
+
+    async def first_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
+        """The oldest offset that the broker still keeps, by partition. Raises BrokerUnavailable.
+
+        The answer may wait for a fetch that waits for records, half a second: nothing for the way of a record.
+        """
+        async with _answered("asking for first offsets", timeout_s):
+            found = await self._client.beginning_offsets([TopicPartition(self._topic, one) for one in partitions])
+        return {place.partition: offset for place, offset in found.items()}
 
     async def end_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
         """The next offset to be written, by partition. Raises BrokerUnavailable: also the way to see if it answers.
@@ -167,11 +192,8 @@ class GroupReader:
         Asked for no partitions, it asks the broker about the first one all the same, and returns nothing.
         """
         places = [TopicPartition(self._topic, partition) for partition in partitions or (0,)]
-        try:
-            async with asyncio.timeout(timeout_s):
-                found = await self._client.end_offsets(places)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
-            raise translate(error, "asking for end offsets") from error
+        async with _answered("asking for end offsets", timeout_s):
+            found = await self._client.end_offsets(places)
         return {place.partition: offset for place, offset in found.items() if place.partition in partitions}
 
     async def position(self, partition: int, timeout_s: float) -> int | None:
@@ -221,6 +243,16 @@ class _Callbacks(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         await self._reader._assigned(assigned)
+
+
+@asynccontextmanager
+async def _answered(doing: str, timeout_s: float) -> AsyncIterator[None]:
+    """The client's errors in our words, and BrokerUnavailable when the time is over."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        raise translate(error, doing) from error
 
 
 async def _abandon(client: AIOKafkaConsumer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,3 +41,15 @@ class RecordBatch:
     @property
     def next_offset(self) -> int:
         return self.records[-1].offset + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought, one batch per partition.
+
+    `read_to` says, by partition, up to where every record was returned by this poll or an earlier one of the same
+    assignment. It lies behind the last record where offsets without a record follow, such as markers of transactions.
+    """
+
+    batches: Sequence[RecordBatch]
+    read_to: Mapping[int, int]

@@ -15,7 +15,7 @@ from services.consumer.watch import SINK_BUSY_AFTER_S, Watch
 from shared.backoff import Backoff
 from shared.errors import AccessDenied
 from shared.kafka.consumer import GroupReader
-from shared.kafka.records import RecordBatch
+from shared.kafka.records import Polled
 from tests.unit.consumer.test_pipeline import Bench, Reader, records
 
 
@@ -27,9 +27,9 @@ class Refusing(Reader):
         self._error = error
         self.assigned = frozenset({3})
 
-    async def poll(self, _max_records: int, _timeout_s: float) -> list[RecordBatch]:
+    async def poll(self, _max_records: int, _timeout_s: float) -> Polled:
         await asyncio.sleep(0.001)
-        return []
+        return Polled((), {})
 
     async def end_offsets(self, _partitions: Collection[int], _timeout_s: float) -> dict[int, int]:
         raise self._error
