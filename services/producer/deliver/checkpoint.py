@@ -130,7 +130,8 @@ class CheckpointStore:
         except ValidationError as error:
             raise FatalError(
                 f"CHECKPOINT_FILE={self._path} is damaged: {error.errors(include_url=False)[0]['msg']}. "
-                "Restore it, or move it away: with DELIVERY=exactly-once Kafka keeps it too, else all files are read again."
+                "Restore it, or move it away: with DELIVERY=exactly-once Kafka keeps it too; "
+                "otherwise all files are read again."
             ) from error
         return Checkpoint(
             tuple(_known_file(file) for file in checkpoint.files),
