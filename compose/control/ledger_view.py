@@ -16,7 +16,7 @@ def rows(document: Document) -> Iterator[tuple[str, ...]]:
         yield (
             escaped(file["path"]),
             size(file["size"]),
-            f"{percent(file['position'], file['size'])} %",
+            percent(file["position"], file["size"]),
             *(f"{lines[name]:,}" for name in ("confirmed", "dead_lettered", "skipped", "in_flight")),
             size(file["bytes"]["abandoned"]),
             _state(file),
@@ -52,9 +52,9 @@ def _state(file: Document) -> str:
     return "all done"
 
 
-def percent(part: int, whole: int) -> int:
-    """Whole percents; 100 only when it is all."""
-    return 100 if part >= whole else part * 100 // whole
+def percent(part: int, whole: int) -> str:
+    """Whole percents; 100 only when it is all, and none of nothing."""
+    return f"{min(100, part * 100 // whole)} %" if whole else "-"
 
 
 def size(count: int) -> str:

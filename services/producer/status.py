@@ -113,12 +113,14 @@ class Status:
         if self._watched is None:
             return {**document, "totals": None, "files": [], "files_left_out": 0, "others": None}
         ledger = self._watched.ledger
-        entries = self._entries(self._watched, self._now())
+        now = self._now()
+        states = {state.key: state for state in _states(self._watched)}
+        keys = self._keys(self._watched, states)
         return {
             **document,
             "totals": _describe_account(ledger.totals),
-            "files": entries[:limit],
-            "files_left_out": max(0, len(entries) - limit),
+            "files": [self._entry(self._watched, key, states.get(key), now) for key in keys[:limit]],
+            "files_left_out": max(0, len(keys) - limit),
             "others": {"files": ledger.other_count, **_describe_account(ledger.others)},
         }
 
@@ -130,13 +132,11 @@ class Status:
             "because": self._health.not_ready_because,
         }
 
-    def _entries(self, watched: Watched, now: float) -> list[Json]:
+    def _keys(self, watched: Watched, states: Mapping[str, FileState]) -> list[str]:
         """Stuck files first, the longest of them at the top; then those that were read last."""
-        states = {state.key: state for state in _states(watched)}
-        order = list(dict.fromkeys(key for key in self._stuck.stuck if key in states))
+        stuck = [key for key in self._stuck.stuck if key in states]
         read = [file.generation for file in watched.ledger.files]
-        order = list(dict.fromkeys((*order, *read, *states)))
-        return [self._entry(watched, key, states.get(key), now) for key in order]
+        return list(dict.fromkeys((*stuck, *read, *states)))
 
     def _entry(self, watched: Watched, key: str, state: FileState | None, now: float) -> Json:
         file, stuck = watched.ledger.find(key), self._stuck.stuck.get(key)

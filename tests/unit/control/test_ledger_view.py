@@ -155,4 +155,4 @@ def test_numbers_are_short() -> None:
         "2 h",
         "2 days",
     ]
-    assert [percent(0, 0), percent(0, 5), percent(4_999, 5_000)] == [100, 0, 99]
+    assert [percent(0, 0), percent(0, 5), percent(4_999, 5_000), percent(7, 5)] == ["-", "0 %", "99 %", "100 %"]
