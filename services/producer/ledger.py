@@ -164,14 +164,10 @@ class Ledger:
             account.bytes.settle(in_bytes)
             account.lines.settle(in_lines)
 
-    def abandon(self, path: str, generation: str | None, position: int, lost_bytes: int) -> None:
-        """So many bytes behind the position are gone unread. Without a generation they belong to no file known."""
-        if generation is None:
-            accounts = [self.others, self.totals]
-        else:
-            file = self._files.get(generation) or self._add(path, generation, position)
-            accounts = [file.account, self.totals]
-        for account in accounts:
+    def abandon(self, generation: str | None, lost_bytes: int) -> None:
+        """So many bytes of a file are gone unread; of a file that has no name yet, where it is None."""
+        file = self._files.get(generation) if generation is not None else None
+        for account in (file.account if file else self.others, self.totals):
             account.bytes.read += lost_bytes
             account.bytes.abandoned += lost_bytes
 

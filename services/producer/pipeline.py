@@ -252,6 +252,9 @@ class Pipeline:
             self._metrics.file_events.labels(event.name).inc()
             log = self._log.warning if event.level == "warning" else self._log.info
             log(event.name, path=event.path, **event.details)
+            if event.lost_bytes:
+                self._ledger.abandon(event.generation, event.lost_bytes)
+                self._metrics.on_abandoned(event.lost_bytes)
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is something to do, at most so long; then deadlines are looked at."""

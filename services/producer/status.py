@@ -10,7 +10,7 @@ from typing import Protocol
 from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
 from services.producer.follow import Follower
-from services.producer.follow.tailed_file import TailedFile
+from services.producer.follow.open_file import NOTHING_TO_READ, WAITS_FOR_NEWLINE, OpenFile
 from services.producer.ledger import Account, Ledger, Tally
 from services.producer.metrics import ProducerMetrics
 from services.producer.stuck import FileState, Stuck, StuckFiles, WayState
@@ -179,7 +179,7 @@ def _states(watched: Watched) -> Iterator[FileState]:
             )
 
 
-def _state(watched: Watched, file: TailedFile) -> FileState:
+def _state(watched: Watched, file: OpenFile) -> FileState:
     generation = file.identity.generation if file.identity else None
     account = watched.ledger.find(generation) if generation else None
     settled = watched.progress.position_of(generation) if generation else None
@@ -192,10 +192,15 @@ def _state(watched: Watched, file: TailedFile) -> FileState:
         file.position,
         file.position if settled is None or not in_flight else settled,
         in_flight,
-        unreadable=watched.follower.unreadable.get(file.path),
-        lacks_newline=file.drained_size == size,
-        in_long_line=file.has_unsearched_bytes,
+        unreadable=file.blocked_reason if _failed(file) else watched.follower.unreadable.get(file.path),
+        lacks_newline=file.blocked_reason == WAITS_FOR_NEWLINE,
+        is_searched=file.has_unsearched_bytes,
     )
+
+
+def _failed(file: OpenFile) -> bool:
+    """Whether the last read of it gave an error."""
+    return file.blocked_reason not in (None, WAITS_FOR_NEWLINE, NOTHING_TO_READ)
 
 
 def _describe_account(account: Account) -> Json:

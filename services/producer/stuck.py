@@ -19,7 +19,7 @@ class Cause(StrEnum):
     UNREADABLE = "unreadable"
     UNFINISHED_LINE = "unfinished_line"
     OUTBOX_FULL = "outbox_full"
-    LONG_LINE = "long_line"
+    SEARCH = "search"
     TURN = "turn"
 
 
@@ -35,7 +35,7 @@ class FileState:
     in_flight_bytes: int
     unreadable: str | None = None  # why it cannot be read
     lacks_newline: bool = False  # all of it was looked at, and it does not end with a newline
-    in_long_line: bool = False  # the end of a long line is being looked for
+    is_searched: bool = False  # the end of a long line, or a place in a compressed file, is being looked for
 
     @property
     def key(self) -> str:
@@ -76,7 +76,7 @@ def cause_of(file: FileState, way: WayState) -> tuple[Cause, str]:
         (file.lacks_newline, Cause.UNFINISHED_LINE, "its last line has no newline yet"),
         (unreachable is not None, Cause.BROKER, unreachable or ""),
         (way.outbox_full, Cause.OUTBOX_FULL, "no more is read until the broker confirms what was sent"),
-        (file.in_long_line, Cause.LONG_LINE, "the end of a long line is looked for"),
+        (file.is_searched, Cause.SEARCH, "a long line or a compressed file is searched"),
         (True, Cause.TURN, "other files are read first"),
     )
     return next((cause, because) for holds, cause, because in found if holds)

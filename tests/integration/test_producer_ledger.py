@@ -16,7 +16,7 @@ import pytest
 from compose.local.broker import Broker
 from tests.integration.conftest import Topics
 from tests.integration.consumer_driver import until
-from tests.integration.producer_driver import RunningProducer, Site, append, audit, lines, read_topic
+from tests.integration.producer_driver import RunningProducer, Site, append, audit, line, lines, read_topic
 
 JUNK, BLANK = b"no log line\n", b"  \n"
 TALLIED = ("confirmed", "dead_lettered", "skipped", "in_flight")
@@ -187,6 +187,25 @@ def test_a_line_without_its_newline_is_told(site: Site) -> None:
         assert producer.producer.terminate() == 0
 
 
+def test_bytes_that_are_gone_unread_are_abandoned(site: Site) -> None:
+    """The file is truncated under a line that was not finished: the old generation has lost so many bytes."""
+    rest = b"192.0.2.1 - - [half a li"
+    append(site.log, lines(0, 10) + rest)
+    whole = len(lines(0, 10))
+    with asked(site) as producer:
+        until(lambda: producer.file(site.log)["bytes"].get("confirmed") == whole, "the whole lines confirmed")
+        site.log.write_bytes(lines(10, 1))
+        until(lambda: producer.status()["totals"]["bytes"]["abandoned"] > 0, "the loss told")
+        producer.wait_until_settled(site.log)
+        document = producer.status()
+        abandoned = {file["began_at"] + file["bytes"]["confirmed"]: file["bytes"] for file in document["files"]}
+        assert abandoned[whole]["abandoned"] == len(rest)
+        assert abandoned[whole]["read"] == whole + len(rest)
+        assert abandoned[len(line(10))]["abandoned"] == 0
+        assert producer.metrics()['settled_bytes_total{state="abandoned"}'] == len(rest)
+        assert producer.producer.terminate() == 0
+
+
 @pytest.fixture
 def unreadable(tmp_path: Path) -> Iterator[Path]:
     """A log that nobody may read, root included: its read fails with an error of the system."""
@@ -203,7 +222,7 @@ def test_a_file_that_cannot_be_read_is_told(site: Site, unreadable: Path) -> Non
         producer.wait_until_settled(site.log)
         until(lambda: producer.file(unreadable)["stuck"] is not None, "the file counts as stuck")
         stuck = producer.file(unreadable)["stuck"]
-        assert (stuck["cause"], stuck["because"]) == ("unreadable", os.strerror(5))
+        assert (stuck["cause"], stuck["because"]) == ("unreadable", f"unreadable: {os.strerror(5)}")
         assert producer.producer.terminate() == 0
 
 

@@ -84,7 +84,7 @@ class Progress:
     def position_of(self, generation: str) -> int | None:
         """The first byte of a file that this run has not confirmed; None for one that is not known."""
         known = self._files.get(generation)
-        return known[1].position if known else None
+        return known.watermark.position if known else None
 
     def snapshot(self) -> list[KnownFile]:
         """What may be remembered across a restart, the least recently read file first."""

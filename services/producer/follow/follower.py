@@ -446,7 +446,7 @@ class Follower:
     def _complain_of(self, path: str, error: OSError) -> None:
         """A file that vanished between two looks is no fault."""
         if not isinstance(error, FileNotFoundError):
-            self._unreadable[_printable(path)] = str(error.strerror)
+            self._unreadable[_printable(path)] = _unreadable(error)
             self._complain(events.file_unreadable(_printable(path), f"{error.strerror}; it is tried again"))
 
     def _complain(self, event: FileEvent) -> None:

@@ -116,7 +116,7 @@ class Model:
                 for fate, length in self.fates.pop(id(parsed)):
                     self.count(fate, length, 1)
             case Abandon(file, lost_bytes):
-                self.ledger.abandon("/p", None if file is None else f"g{file}", 0, lost_bytes)
+                self.ledger.abandon(None if file is None else f"g{file}", lost_bytes)
                 self.bytes["abandoned"] += lost_bytes
             case Keep(open_files):
                 self.ledger.keep({f"g{file}" for file in open_files})
@@ -216,7 +216,7 @@ def test_a_file_begins_where_this_run_begins() -> None:
     file = ledger.find(FILE.generation)
     assert file is not None
     assert (file.began_at, file.end) == (70, 70 + len(COMBINED) + 1)
-    ledger.abandon(FILE.path, FILE.generation, file.end, 33)
+    ledger.abandon(FILE.generation, 33)
     assert file.end == 70 + len(COMBINED) + 1
     check(ledger)
 

@@ -25,7 +25,7 @@ DONE = replace(WAITING, position=100, settled=100)
         (replace(WAITING, lacks_newline=True), OPEN_WAY, Cause.UNFINISHED_LINE, "no newline"),
         (replace(WAITING, lacks_newline=True), NO_BROKER, Cause.UNFINISHED_LINE, "no newline"),
         (WAITING, WayState(None, outbox_full=True), Cause.OUTBOX_FULL, "no more is read"),
-        (replace(WAITING, in_long_line=True), OPEN_WAY, Cause.LONG_LINE, "long line"),
+        (replace(WAITING, is_searched=True), OPEN_WAY, Cause.SEARCH, "long line"),
         (WAITING, OPEN_WAY, Cause.TURN, "other files"),
     ],
 )
