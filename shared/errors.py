@@ -7,13 +7,15 @@
     │   ├── StandingBy          another producer of this name is alive; wait until it is gone
     │   ├── OwnershipLost       the group gave these partitions to another member
     │   └── SinkUnavailable     the sink could not take the batch
+    ├── InvalidRequest          somebody asked over HTTP for what there is not; the answer says so
     └── FatalError              no repetition helps; the process says why and exits
         ├── InvalidSettings     a setting is missing or wrong
         ├── AccessDenied        the broker refuses this client
         ├── Fenced              another producer of this name took over
         └── HandlerNotFound     HANDLER names no async function
 
-A RetryableError is handled by the pipeline that called; a FatalError by the entry point alone.
+A RetryableError is handled by the pipeline that called, an InvalidRequest by the HTTP server, a FatalError by the entry
+point alone.
 """
 
 from __future__ import annotations
@@ -45,6 +47,10 @@ class OwnershipLost(RetryableError):
 
 class SinkUnavailable(RetryableError):
     """The sink could not take the batch."""
+
+
+class InvalidRequest(PipelineError):
+    """What was asked for over HTTP is not possible; the message names it and what is allowed."""
 
 
 class FatalError(PipelineError):

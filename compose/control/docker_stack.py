@@ -14,7 +14,7 @@ from typing import Any
 
 from compose.control import health
 from compose.control.choices import check_logs, demo_wanted
-from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
+from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
@@ -246,6 +246,14 @@ class DockerStack:
             self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *wanted), UP_TIMEOUT_S, shown=True
         )
         self._wait_until_ready(tell)
+
+    def ask(self, replica: Replica, path: str) -> str:
+        port = self._services[replica.service].environment["HTTP_PORT"]
+        probe = ["python", "-m", "shared.runtime.probe", f"http://127.0.0.1:{port}{path}"]
+        result = self._run(["docker", "exec", replica.name, *probe], ASK_TIMEOUT_S)
+        if result.returncode != 0:
+            raise no_answer(replica, (result.stderr or result.stdout).strip())
+        return result.stdout
 
     def kill_one(self, name: str) -> None:
         self._must(["docker", "kill", "--signal", "KILL", name], ASK_TIMEOUT_S)

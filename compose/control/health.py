@@ -1,4 +1,4 @@
-"""The health endpoints of local replicas, asked all at once."""
+"""The HTTP endpoints of local replicas; their health is asked of all at once."""
 
 from __future__ import annotations
 
@@ -20,16 +20,22 @@ def health_of(ports: Mapping[str, int], path: str = "/readyz") -> dict[str, str]
 
 
 def _ask(port: int, path: str) -> str:
+    try:
+        status, text = fetch(port, path, 200)
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer yet ({getattr(error, 'strerror', None) or error})"
+    return READY if status == http.HTTPStatus.OK else f"not ready: {_reason(text.strip()) or status}"
+
+
+def fetch(port: int, path: str, max_bytes: int) -> tuple[int, str]:
+    """Status and text of one answer. Raises OSError and HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        text = answer.read(200).decode(errors="replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer yet ({getattr(error, 'strerror', None) or error})"
+        return answer.status, answer.read(max_bytes).decode(errors="replace")
     finally:
         connection.close()
-    return READY if answer.status == http.HTTPStatus.OK else f"not ready: {_reason(text) or answer.status}"
 
 
 def _reason(text: str) -> str:

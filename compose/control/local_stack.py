@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from compose.control import health, report
 from compose.control.choices import check_logs, demo_wanted
 from compose.control.local_plan import TOPICS, LocalPlan
-from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell
+from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, FileTail, last_lines
 from compose.control.topology import Service, read_services
@@ -22,6 +23,7 @@ from compose.local.broker import Broker, Ports, answers
 from compose.local.manager import Manager, ProcessState, listener_on, orphans, stop_orphans
 from compose.local.ports import free_port, port_is_free
 from compose.local.processes import KAFKA, NGINX, VISITOR, supervisor_configuration
+from shared.runtime.probe import MAX_ANSWER_BYTES
 
 DEFAULT_KAFKA_PORT = 19092
 KAFKA_START_TIMEOUT_S = 90.0
@@ -291,6 +293,14 @@ class LocalStack:
         self._require_running()
         self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
         self.up(tell)
+
+    def ask(self, replica: Replica, path: str) -> str:
+        assert replica.port is not None, "our processes have one"
+        try:
+            _status, text = health.fetch(replica.port, path, MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise no_answer(replica, str(error)) from error
+        return text
 
     def kill_one(self, name: str) -> None:
         manager = self._manager()

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from compose.control import ledger_view
 from compose.control.counting import Finding
 from compose.control.stack import Replica
 from compose.errors import OperatorError
@@ -20,6 +21,9 @@ from shared.kafka.groups import Group
 
 PLAIN_WIDTH = 140
 PROGRESS_STEP = 10
+RIGHT_COLUMNS = frozenset(
+    ("port", "lag", "received", "doubled", "missing", "committed", "end", "partition", *ledger_view.COLUMNS[1:-1])
+)
 
 console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -49,8 +53,7 @@ def failure(error: OperatorError) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        right = column in ("port", "lag", "received", "doubled", "missing", "committed", "end", "partition")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in RIGHT_COLUMNS else "left", overflow="fold")
     return table
 
 
@@ -76,6 +79,19 @@ def show_replicas(replicas: Sequence[Replica]) -> None:
         port = "" if replica.port is None else str(replica.port)
         table.add_row(replica.name, replica.state, escape(replica.health), port)
     console.print(table)
+
+
+def show_files(name: str, document: ledger_view.Document) -> None:
+    """Every file with what became of its lines, and a line on all of them."""
+    table = _table(f"What {name} reads: lines, sizes in bytes", *ledger_view.COLUMNS)
+    for row in ledger_view.rows(document):
+        table.add_row(*map(escape, row))
+    console.print(table)
+    if document["files_left_out"]:
+        say(f"and {document['files_left_out']} files more that move or are done")
+    say(ledger_view.summary(document))
+    if stuck := ledger_view.stuck_count(document):
+        bad(f"{stuck} files do not move.")
 
 
 def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from compose.control.state import Mode
 from compose.control.topology import Service
+from compose.errors import OperatorError
 
 Tell = Callable[[str], None]
 """Called with one line of progress."""
@@ -30,6 +31,13 @@ class Replica:
     @property
     def running(self) -> bool:
         return self.started_at is not None
+
+
+def no_answer(replica: Replica, why: str) -> OperatorError:
+    """What to raise when a replica was asked in vain."""
+    return OperatorError(
+        f"{replica.name} does not answer: {why}", f"See what it says: make logs SERVICE={replica.service}"
+    )
 
 
 class Output(Protocol):
@@ -71,6 +79,9 @@ class Stack(Protocol):
 
     def replicas(self) -> Sequence[Replica]:
         """Every process or container of the stack, with its health."""
+
+    def ask(self, replica: Replica, path: str) -> str:
+        """What one of our running replicas answers to GET `path`, as text."""
 
     def kill_one(self, name: str) -> None:
         """SIGKILL one replica and leave it stopped."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from compose.control import report, verify
+from compose.control import ledger_view, report, verify
 from compose.control.choices import demo_wanted, parse_scale
 from compose.control.kafka_view import KafkaView
 from compose.control.preflight import check_settings
-from compose.control.stack import Output, Stack
+from compose.control.stack import Output, Replica, Stack
 from compose.errors import OperatorError
 from shared.errors import RetryableError
 
@@ -20,6 +21,8 @@ FIRST_RECORD_TIMEOUT_S = 60.0
 # Own files may hold no new line at all.
 OWN_RECORD_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.3
+PRODUCER = "producer"
+STATUS_PATH = "/status?limit=1000"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,31 @@ def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     return 1 if unwell else 0
 
 
+def files(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Show what became of every line, file by file; 1 when a file does not move."""
+    producers = [replica for replica in stack.replicas() if replica.service == PRODUCER and replica.running]
+    if not producers:
+        raise OperatorError("No producer runs.", "Start it: make up")
+    documents = {replica.name: _document(stack.ask(replica, STATUS_PATH), replica) for replica in producers}
+    if options.json:
+        sys.stdout.write(json.dumps(documents) + "\n")
+    else:
+        for name, document in documents.items():
+            report.show_files(name, document)
+    return 1 if any(map(ledger_view.stuck_count, documents.values())) else 0
+
+
+def _document(answer: str, replica: Replica) -> ledger_view.Document:
+    try:
+        document: ledger_view.Document = json.loads(answer)
+        error = document.get("error")
+    except ValueError:
+        error = "its answer is no JSON"
+    if error:
+        raise OperatorError(f"{replica.name} cannot tell of its files: {error}", "make down, then: make up")
+    return document
+
+
 def logs(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Print what the processes said."""
     for line in stack.logs(options.service, options.follow, options.tail_lines):
@@ -182,13 +210,14 @@ def replay_dead_letters(stack: Stack, options: Options, _words: Sequence[str]) -
 
 
 # They leave the stack as it is; the others hold it while they work.
-LOOKING_VERBS = frozenset({"status", "logs", "verify", "audit", "replay", "replay-dead-letters"})
+LOOKING_VERBS = frozenset({"status", "files", "logs", "verify", "audit", "replay", "replay-dead-letters"})
 
 STACK_VERBS: Mapping[str, Verb] = {
     "up": up,
     "down": down,
     "restart": restart,
     "status": status,
+    "files": files,
     "logs": logs,
     "scale": scale,
     "clean": clean,

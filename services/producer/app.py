@@ -25,11 +25,13 @@ from services.producer.follow import Follower
 from services.producer.follow.descriptors import allow_many_files, most_followed_files
 from services.producer.follow.identity import folder_inode, new_patterns
 from services.producer.follow.open_file import ReadLimits
+from services.producer.ledger import Ledger
 from services.producer.metrics import ProducerMetrics
 from services.producer.nginx.choice import FormatChoice
 from services.producer.parse import ChunkParser, CompiledFormat
 from services.producer.pipeline import Pipeline, PipelineLimits
 from services.producer.settings import Delivery, ProducerSettings
+from services.producer.status import LOOK_INTERVAL_S, Status, Watched
 from shared.backoff import Backoff
 from shared.errors import RetryableError
 from shared.kafka.producer import BatchPublisher, DeliveryReport
@@ -59,12 +61,13 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
     store = CheckpointStore(settings.checkpoint_file)
     lock = _lock(store)
     last = store.load()
-    async with serve_http(settings, health, registry):
+    status = Status(settings.delivery, health, metrics, now=time.monotonic, wall_clock_s=time.time)
+    async with serve_http(settings, health, registry, status.describe):
         sessions = _sessions(settings, lock)
         if last is None and isinstance(sessions, ExactlyOnceSessions):
             last = await _find_checkpoint(sessions, health, shutdown)
         if not shutdown.requested:
-            await _run(settings, shutdown, store, last or Checkpoint(), parser, sessions, metrics, health)
+            await _run(settings, shutdown, store, last or Checkpoint(), parser, sessions, metrics, health, status)
 
 
 async def _run(
@@ -76,10 +79,11 @@ async def _run(
     sessions: Sessions,
     metrics: ProducerMetrics,
     health: Health,
+    status: Status,
 ) -> None:
     """Follow and deliver, going on from the last checkpoint."""
     patterns = {pattern: folder_inode(pattern) for pattern in settings.log_files}
-    progress = Progress(last.files)
+    progress, ledger = Progress(last.files), Ledger()
     follower = Follower(
         settings.log_files,
         known=last.files,
@@ -94,7 +98,7 @@ async def _run(
         now=time.monotonic,
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         on_report=[metrics.on_report, _log_report],
-        on_confirmed=metrics.on_confirmed,
+        on_confirmed=[metrics.on_confirmed, ledger.settle],
         tails=last.tails,
     )
     pipeline = Pipeline(
@@ -102,6 +106,7 @@ async def _run(
         parser,
         outbox,
         progress,
+        ledger,
         store,
         replace(last, patterns=patterns),
         sessions,
@@ -110,13 +115,19 @@ async def _run(
         metrics,
         health,
     )
-    reporting = asyncio.create_task(every(settings.report_interval_s, _Reporter(follower, outbox, metrics).report))
+    status.watch(Watched(follower, outbox, progress, ledger, pipeline))
+    reporter = _Reporter(follower, outbox, metrics, status)
+    repeated = [
+        asyncio.create_task(every(settings.report_interval_s, reporter.report)),
+        asyncio.create_task(every(LOOK_INTERVAL_S, status.look)),
+    ]
     tune_collector()
     get_logger().info("producer_started", log_files=list(settings.log_files), topic=settings.kafka_topic)
     try:
         await pipeline.run(shutdown)
     finally:
-        reporting.cancel()
+        for task in repeated:
+            task.cancel()
 
 
 def _lock(store: CheckpointStore) -> str:
@@ -230,10 +241,11 @@ def _log_report(report: DeliveryReport) -> None:
 class _Reporter:
     """The periodic line in the log, and the gauges that are sampled with it."""
 
-    def __init__(self, follower: Follower, outbox: Outbox, metrics: ProducerMetrics) -> None:
+    def __init__(self, follower: Follower, outbox: Outbox, metrics: ProducerMetrics, status: Status) -> None:
         self._follower = follower
         self._outbox = outbox
         self._metrics = metrics
+        self._status = status
         self._records = 0.0
         self._reported_at = time.monotonic()
 
@@ -246,7 +258,6 @@ class _Reporter:
         unread_bytes = sum(max(0, file.size - file.position) for file in files)
         self._metrics.files.set(len(files))
         self._metrics.unread_bytes.set(unread_bytes)
-        self._metrics.in_flight_bytes.set(self._outbox.in_flight_bytes)
         get_logger().info(
             "progress",
             files=len(files),
@@ -254,6 +265,7 @@ class _Reporter:
             records_per_s=round(rate, 1),
             unread_bytes=unread_bytes,
             in_flight_bytes=self._outbox.in_flight_bytes,
+            stuck_files=self._status.stuck_count,
         )
 
 

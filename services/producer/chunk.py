@@ -81,3 +81,11 @@ class Chunk:
     kind: ChunkKind = ChunkKind.LINES
     tail: Tail | None = None
     seen: Seen | None = None
+
+
+def line_bytes(chunk: Chunk, offset: int) -> int:
+    """How long the line that begins at this offset of the file is, with its newline if it has one."""
+    if chunk.kind is not ChunkKind.LINES:
+        return chunk.end - chunk.start
+    start = offset - chunk.start
+    return chunk.data.index(b"\n", start) + 1 - start

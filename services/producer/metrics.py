@@ -6,6 +6,7 @@ from collections import Counter as TallyOf
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.producer.ledger import Account, fate_in_bytes, fate_in_lines
 from services.producer.parse import ParsedChunk
 from shared.kafka.producer import DeliveryReport
 
@@ -23,7 +24,9 @@ class ProducerMetrics:
             return Gauge(f"{PREFIX}_{name}", text, registry=registry)
 
         self.read_bytes = counter("read_bytes", "Bytes of whole lines that were read.")
-        self.confirmed_bytes = counter("confirmed_bytes", "Bytes of lines whose fate is confirmed by the broker.")
+        self.read_lines = counter("read_lines", "Lines that were read.")
+        self.settled_bytes = counter("settled_bytes", "Bytes by what became of them.", "state")
+        self.settled_lines = counter("settled_lines", "Lines by what became of them.", "state")
         self.records = counter("records", "Records confirmed by the broker.")
         self.dead_letters = counter("dead_letters", "Lines confirmed in the dead-letter topic.", "reason")
         self.blank_lines = counter("blank_lines", "Blank lines, which are skipped.")
@@ -42,7 +45,10 @@ class ProducerMetrics:
         )
         self.files = gauge("files", "Files that are followed.")
         self.unread_bytes = gauge("unread_bytes", "Bytes in followed files that were not read yet.")
-        self.in_flight_bytes = gauge("in_flight_bytes", "Bytes that were read and are not confirmed.")
+        self.in_flight_bytes = gauge("in_flight_bytes", "Bytes that were read and are not settled.")
+        self.in_flight_lines = gauge("in_flight_lines", "Lines that were read and are not settled.")
+        self.stuck_files = gauge("stuck_files", "Files with bytes that do not move.")
+        self.stuck_seconds = gauge("stuck_seconds", "For how long the longest-stuck file does not move.")
         self.connected = gauge("connected", "1 while there is a working Kafka client.")
 
     def on_report(self, report: DeliveryReport) -> None:
@@ -53,9 +59,27 @@ class ProducerMetrics:
         else:
             self.delivery_errors.labels(type(report.error).__name__).inc()
 
+    def show_in_flight(self, totals: Account) -> None:
+        """Both gauges are read from the ledger at each scrape, so that the equation holds there too."""
+        self.in_flight_bytes.set_function(lambda: totals.bytes.in_flight)
+        self.in_flight_lines.set_function(lambda: totals.lines.in_flight)
+
+    def on_read(self, parsed: ParsedChunk) -> None:
+        """A chunk was read."""
+        self.read_bytes.inc(parsed.chunk.end - parsed.chunk.start)
+        self.read_lines.inc(fate_in_lines(parsed).total)
+
+    def on_abandoned(self, lost_bytes: int) -> None:
+        """Bytes are gone that were not read; they count as read, as in the ledger."""
+        self.read_bytes.inc(lost_bytes)
+        self.settled_bytes.labels("abandoned").inc(lost_bytes)
+
     def on_confirmed(self, parsed: ParsedChunk) -> None:
         """Every line of a chunk is confirmed."""
-        self.confirmed_bytes.inc(parsed.chunk.end - parsed.chunk.start)
+        for counter, fate in ((self.settled_bytes, fate_in_bytes(parsed)), (self.settled_lines, fate_in_lines(parsed))):
+            counter.labels("confirmed").inc(fate.confirmed)
+            counter.labels("dead_lettered").inc(fate.dead_lettered)
+            counter.labels("skipped").inc(fate.skipped)
         self.records.inc(len(parsed.values))
         self.blank_lines.inc(parsed.blank_line_count)
         self.already_delivered.inc(parsed.delivered_count)

@@ -12,6 +12,7 @@ from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import Session, Sessions
 from services.producer.follow import ChangeNotifier, Follower
+from services.producer.ledger import Ledger
 from services.producer.metrics import ProducerMetrics
 from services.producer.parse import ChunkParser
 from shared.backoff import Backoff
@@ -47,6 +48,7 @@ class Pipeline:
         parser: ChunkParser,
         outbox: Outbox,
         progress: Progress,
+        ledger: Ledger,
         store: CheckpointStore,
         start: Checkpoint,
         sessions: Sessions,
@@ -60,6 +62,7 @@ class Pipeline:
         self._outbox = outbox
         outbox.on_change = self.wake_up
         self._progress = progress
+        self._ledger = ledger
         self._store = store
         self._checkpoint = start  # the newest; files and tails are filled in when it is taken
         self._began_unknowing = start.sequence == 0 and not start.files
@@ -73,6 +76,7 @@ class Pipeline:
         self._wake_up = asyncio.Event()  # a file has something to read, a batch failed, or a shutdown was requested
         self._scan_wanted = asyncio.Event()
         self._deadline = asyncio.timeout(None)
+        self.session_began_at: float | None = None  # seconds since 1970; None while there is none
         self._failures = 0
         self._confirmed_before = 0
         self._saved_changes = -1
@@ -120,6 +124,7 @@ class Pipeline:
         try:
             session = await self._sessions.begin(self._take_checkpoint())
             self._metrics.sessions.inc()
+            self.session_began_at = time.time()
             await self._resume(session)
             await self._deliver(session, shutdown)
             await session.publisher.close()
@@ -221,8 +226,10 @@ class Pipeline:
             if chunk is None:
                 await self._sleep(0 if self._follower.has_more else self._limits.scan_interval_s)
                 continue
-            self._metrics.read_bytes.inc(chunk.end - chunk.start)
-            await self._outbox.submit(self._parser.parse(chunk))
+            parsed = self._parser.parse(chunk)
+            self._metrics.on_read(parsed)
+            self._ledger.read(parsed)
+            await self._outbox.submit(parsed)
             await asyncio.sleep(0)  # the client sends while the next chunk is parsed
 
     async def _scan_forever(self, notifier: ChangeNotifier) -> None:
@@ -240,10 +247,14 @@ class Pipeline:
         notifier.watch(self._follower.directories())
         for file in self._follower.take_opened():
             self._progress.open(file)
+            self._ledger.open(file)
         for event in self._follower.take_events():
             self._metrics.file_events.labels(event.name).inc()
             log = self._log.warning if event.level == "warning" else self._log.info
             log(event.name, path=event.path, **event.details)
+            if event.lost_bytes:
+                self._ledger.abandon(event.generation, event.lost_bytes)
+                self._metrics.on_abandoned(event.lost_bytes)
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is something to do, at most so long; then deadlines are looked at."""
@@ -310,6 +321,7 @@ class Pipeline:
         self._confirmed_before = self._outbox.confirmed_chunks
         self._failures += 1
         self._metrics.connected.set(0)
+        self.session_began_at = None
         self._health.not_ready_because = str(error)
         if self._failures == 1:
             self._log.warning(

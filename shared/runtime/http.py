@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: /livez, /readyz, /metrics.
+"""Health and metrics over HTTP: /livez, /readyz, /metrics, and /status for a service that has more to tell.
 
 /livez answers while the event loop turns and the service's work goes on; it never asks the broker, because restarting
 this process mends no broker. /readyz answers 200 once the service does its work, with the reason while it does not.
@@ -7,15 +7,18 @@ this process mends no broker. /readyz answers 200 once the service does its work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from shared.errors import FatalError
+from shared.errors import FatalError, InvalidRequest
 from shared.runtime.logging import get_logger
 from shared.runtime.settings import ServiceSettings
+
+Describe = Callable[[Mapping[str, str]], object]
+"""From the query of a request to a document for JSON. Raises InvalidRequest. Nothing secret may be in it."""
 
 
 class Health:
@@ -43,8 +46,13 @@ class Health:
 
 
 @asynccontextmanager
-async def serve_http(settings: ServiceSettings, health: Health, registry: CollectorRegistry) -> AsyncIterator[int]:
-    """Serve the endpoints while the context is open; yields the port. Raises FatalError when it cannot listen."""
+async def serve_http(
+    settings: ServiceSettings, health: Health, registry: CollectorRegistry, describe: Describe | None = None
+) -> AsyncIterator[int]:
+    """Serve the endpoints while the context is open; yields the port. Raises FatalError when it cannot listen.
+
+    With `describe` there is also /status, which answers 200 with the document, or 400 for a query that is wrong.
+    """
 
     async def livez(_request: web.Request) -> web.Response:
         stalled_for_s = health.stalled_for_s
@@ -58,10 +66,19 @@ async def serve_http(settings: ServiceSettings, health: Health, registry: Collec
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def status(request: web.Request) -> web.Response:
+        assert describe is not None, "the route is there only with it"
+        try:
+            return web.json_response(describe(request.query))
+        except InvalidRequest as error:
+            return web.json_response({"error": str(error)}, status=400)
+
     app = web.Application()
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)
+    if describe is not None:
+        app.router.add_get("/status", status)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -5,6 +5,7 @@ The tests share one stack and leave it as they found it, except the last, which 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import urllib.request
@@ -35,6 +36,16 @@ def test_each_group_receives_every_line_exactly_once(stack: Stack) -> None:
     stack.wait_until_received("fanout", 2_000)
     assert set(stack.printed("consumer", "fanout").values()) == {1}
     assert set(stack.archived("fanout").values()) == {1}
+
+
+def test_the_producer_tells_what_became_of_the_lines(stack: Stack) -> None:
+    """What `make files` asks, in the container: the file of the lines above is read and accounted for."""
+    asked = ["python", "-m", "shared.runtime.probe", "http://127.0.0.1:8080/status?limit=1000"]
+    document = json.loads(stack.compose("exec", "-T", "producer", *asked))
+    lines = document["totals"]["lines"]
+    assert lines["read"] == sum(lines[name] for name in ("confirmed", "dead_lettered", "skipped", "in_flight"))
+    assert lines["confirmed"] >= 2_000
+    assert any(file["path"].startswith("/var/log/") for file in document["files"])
 
 
 def test_records_of_the_demo_site_arrive(stack: Stack) -> None:

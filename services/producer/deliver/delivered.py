@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from pydantic_core import to_json
 
-from services.producer.chunk import KnownFile
+from services.producer.chunk import KnownFile, line_bytes
 from services.producer.parse import ParsedChunk
 from shared.schemas.dead_letter import SOURCE_GENERATION_HEADER, SOURCE_HOST_HEADER, SOURCE_OFFSET_HEADER, Headers
 from shared.schemas.headers import REPLAY_HEADER
@@ -71,7 +71,15 @@ class Delivered:
             del self._files[generation]
             return parsed
         if parsed.chunk.end <= tail.floor:
-            return replace(parsed, values=[], addresses=[], offsets=[], rejects=[], delivered_count=_size(parsed))
+            return replace(
+                parsed,
+                values=[],
+                addresses=[],
+                offsets=[],
+                rejects=[],
+                delivered_count=_size(parsed),
+                delivered_bytes=parsed.chunk.end - parsed.chunk.start - parsed.blank_bytes,
+            )
         kept = [index for index, offset in enumerate(parsed.offsets) if offset not in tail]
         rejects = [reject for reject in parsed.rejects if reject.offset not in tail]
         remaining = replace(
@@ -81,7 +89,16 @@ class Delivered:
             offsets=[parsed.offsets[index] for index in kept],
             rejects=rejects,
         )
-        return replace(remaining, delivered_count=_size(parsed) - len(kept) - len(rejects))
+        return replace(
+            remaining,
+            delivered_count=_size(parsed) - len(kept) - len(rejects),
+            delivered_bytes=parsed.delivered_bytes
+            + sum(
+                line_bytes(parsed.chunk, offset)
+                for offset in (*parsed.offsets, *(reject.offset for reject in parsed.rejects))
+                if offset in tail
+            ),
+        )
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ class Outbox:
         now: Callable[[], float],
         wall_clock_ms: Callable[[], int],
         on_report: Sequence[Callable[[DeliveryReport], None]],
-        on_confirmed: Callable[[ParsedChunk], None],
+        on_confirmed: Sequence[Callable[[ParsedChunk], None]],
         tails: TopicOffsets,
     ) -> None:
         self._settings = settings
@@ -264,7 +264,8 @@ class Outbox:
             del self._in_flight[entry]
             self.confirmed_chunks += 1
             self._progress.confirm(entry.parsed.chunk)
-            self._on_confirmed(entry.parsed)
+            for callback in self._on_confirmed:
+                callback(entry.parsed)
             self._tell_change()
 
     def _tell_change(self) -> None:

@@ -81,6 +81,11 @@ class Progress:
         if self._files[chunk.file.generation].confirm(chunk):
             self.changes += 1
 
+    def position_of(self, generation: str) -> int | None:
+        """The first byte of a file that this run has not confirmed; None for one that is not known."""
+        known = self._files.get(generation)
+        return known.watermark.position if known else None
+
     def snapshot(self) -> list[KnownFile]:
         """What may be remembered across a restart, the least recently read file first."""
         files = {generation: file for generation, file in self._floors.items() if generation not in self._files}

@@ -166,7 +166,8 @@ class ExactlyOnceSessions:
     ) -> Session:
         kept = records.kept()
         found = kept.checkpoint if kept else Checkpoint()
-        newest = found if found.sequence > own.sequence else own
+        # Before its first session a process knows no tails, however often it has counted on.
+        newest = found if found.sequence > own.sequence or not own.tails else own
         delivered = Delivered(self._target.host, found.files)
         ranges = await self._find_tails(reader, publisher, newest.tails)
         await self._read_tails(reader, ranges, delivered)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class FileEvent:
     """`name` is one of docs/events.md, `level` its level in the log, `details` its fields besides the path.
 
-    `lost_bytes` counts what is known to be lost; it is in the details too.
+    `lost_bytes` counts what is known to be lost, and `generation` says of what; both are in the details too.
     """
 
     name: str
@@ -17,6 +17,7 @@ class FileEvent:
     level: str = "info"
     details: dict[str, object] = field(default_factory=dict)
     lost_bytes: int = 0
+    generation: str | None = None
 
 
 def file_followed(path: str, position: int, size: int) -> FileEvent:
@@ -33,7 +34,7 @@ def file_truncated(path: str, position: int, size: int) -> FileEvent:
 
 def bytes_lost(path: str, generation: str | None, position: int, lost_bytes: int) -> FileEvent:
     details: dict[str, object] = {"generation": generation, "position": position, "lost_bytes": lost_bytes}
-    return FileEvent("bytes_lost", path, "warning", details, lost_bytes)
+    return FileEvent("bytes_lost", path, "warning", details, lost_bytes, generation)
 
 
 def file_damaged(path: str, position: int, reason: str) -> FileEvent:

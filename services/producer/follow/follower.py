@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import PurePath
@@ -63,6 +63,7 @@ class Follower:
         self._events: list[FileEvent] = []
         self._opened: list[KnownFile] = []
         self._complaints: dict[str, set[str]] = {}  # by path
+        self._unreadable: dict[str, str] = {}
         self._leftovers: list[Chunk] = []
         self._scanned = False
         self._is_full = False
@@ -72,6 +73,11 @@ class Follower:
     def files(self) -> Iterable[OpenFile]:
         """Every open file."""
         return self._files.values()
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Paths that could not be looked at, opened or read since the last scan began, and why."""
+        return self._unreadable
 
     def take_events(self) -> list[FileEvent]:
         """What happened since the last call."""
@@ -98,6 +104,7 @@ class Follower:
 
     def scan(self, now: float) -> None:
         """Look at the disk: new files, renamed, deleted and truncated ones, files that were not announced."""
+        self._unreadable = {}
         found = self._found_paths()
         self._skipped_paths = set() if self._scanned else self._paths_to_skip()
         self._follow_renames(found, now)
@@ -439,6 +446,7 @@ class Follower:
     def _complain_of(self, path: str, error: OSError) -> None:
         """A file that vanished between two looks is no fault."""
         if not isinstance(error, FileNotFoundError):
+            self._unreadable[_printable(path)] = _unreadable(error)
             self._complain(events.file_unreadable(_printable(path), f"{error.strerror}; it is tried again"))
 
     def _complain(self, event: FileEvent) -> None:

@@ -37,7 +37,9 @@ class ParsedChunk:
     offsets: list[int] = field(default_factory=list)  # in the file
     rejects: list[Reject] = field(default_factory=list)
     blank_line_count: int = 0
+    blank_bytes: int = 0
     delivered_count: int = 0  # lines that were taken out because the topic has them already
+    delivered_bytes: int = 0
 
 
 class ChunkParser:
@@ -96,6 +98,7 @@ class ChunkParser:
     def _parse_one(self, parsed: ParsedChunk, log_format: CompiledFormat, offset: int, line: bytes) -> None:
         if not line.strip():
             parsed.blank_line_count += 1
+            parsed.blank_bytes += len(line) + 1
             return
         file = parsed.chunk.file
         source = Source(host=self._host, file=file.path, generation=file.generation, offset=offset, length=len(line))

@@ -149,7 +149,7 @@ async def _send(settings: ProducerSettings, source: _Source, log: Log, selection
         now=time.monotonic,
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
         on_report=[sent.on_report],
-        on_confirmed=lambda parsed: progress.add(parsed.chunk.end - parsed.chunk.start),
+        on_confirmed=[lambda parsed: progress.add(parsed.chunk.end - parsed.chunk.start)],
         tails={},
     )
     outbox.on_change = changed.set
