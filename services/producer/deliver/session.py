@@ -166,7 +166,7 @@ class ExactlyOnceSessions:
     ) -> Session:
         kept = records.kept()
         found = kept.checkpoint if kept else Checkpoint()
-        # Before its first session a process knows no tails, however often it has counted on.
+        # A checkpoint of before a first session, or of at-least-once, knows no tails: then the older ones serve.
         newest = found if found.sequence > own.sequence or not own.tails else own
         delivered = Delivered(self._target.host, found.files)
         ranges = await self._find_tails(reader, publisher, newest.tails)
