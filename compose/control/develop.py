@@ -22,6 +22,8 @@ LEVELS: Mapping[str, Sequence[str]] = {
     "local": ("--extra", "local"),
     "dev": ("--extra", "dev"),
 }
+# Tests mostly wait. Each worker has a broker of its own; the Compose tests share one stack, and so one worker.
+WORKERS = ("--numprocesses", "2", "--dist", "loadgroup")
 # What the image is built with besides the build back end.
 IMAGE_TOOLS = ("uv",)
 
@@ -49,7 +51,7 @@ def test(root: Path) -> int:
     else:
         report.say("The Compose tests are left out: no Docker engine answers here.")
     present = [folder for folder in folders if (root / folder).is_dir()]
-    return _run(root, sys.executable, "-m", "pytest", *present)
+    return _run(root, sys.executable, "-m", "pytest", *WORKERS, *present)
 
 
 def lint(root: Path) -> int:

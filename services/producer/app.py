@@ -67,21 +67,22 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
         if last is None and isinstance(sessions, ExactlyOnceSessions):
             last = await _find_checkpoint(sessions, health, shutdown)
         if not shutdown.requested:
-            await _run(settings, shutdown, store, last or Checkpoint(), parser, sessions, metrics, health, status)
+            await _run(settings, shutdown, store, last, parser, sessions, metrics, health, status)
 
 
 async def _run(
     settings: ProducerSettings,
     shutdown: Shutdown,
     store: CheckpointStore,
-    last: Checkpoint,
+    found: Checkpoint | None,
     parser: ChunkParser,
     sessions: Sessions,
     metrics: ProducerMetrics,
     health: Health,
     status: Status,
 ) -> None:
-    """Follow and deliver, going on from the last checkpoint."""
+    """Follow and deliver, going on from the checkpoint that was found."""
+    last = found or Checkpoint()
     patterns = {pattern: folder_inode(pattern) for pattern in settings.log_files}
     progress, ledger = Progress(last.files), Ledger()
     follower = Follower(
@@ -109,6 +110,7 @@ async def _run(
         ledger,
         store,
         replace(last, patterns=patterns),
+        found is None,
         sessions,
         Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),
         _limits(settings),

@@ -51,6 +51,7 @@ class Pipeline:
         ledger: Ledger,
         store: CheckpointStore,
         start: Checkpoint,
+        is_first_start: bool,
         sessions: Sessions,
         backoff: Backoff,
         limits: PipelineLimits,
@@ -65,7 +66,7 @@ class Pipeline:
         self._ledger = ledger
         self._store = store
         self._checkpoint = start  # the newest; files and tails are filled in when it is taken
-        self._began_unknowing = start.sequence == 0 and not start.files
+        self._is_first_start = is_first_start  # as far as disk and Kafka could tell
         self._had_session = False
         self._sessions = sessions
         self._backoff = backoff
@@ -144,9 +145,9 @@ class Pipeline:
 
     async def _resume(self, session: Session) -> None:
         """Take over what the session found, have it written down, and send what an earlier one left unconfirmed."""
-        if self._began_unknowing and session.found.sequence:
+        if self._is_first_start and session.found.sequence:
             await self._start_over(session.found)
-        self._began_unknowing = False
+        self._is_first_start = False
         self._checkpoint = replace(self._checkpoint, sequence=max(self._checkpoint.sequence, session.found.sequence))
         self._had_session = True
         self._progress.raise_floors(session.found.files)

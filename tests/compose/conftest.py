@@ -20,6 +20,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in ours:
         item.add_marker(pytest.mark.compose)
+        item.add_marker(pytest.mark.xdist_group("compose"))
     problem = engine_problem()
     if problem is None:
         return
