@@ -27,6 +27,8 @@ from shared.runtime.settings import KafkaSettings
 FENCE_TIMEOUT_S = 20.0
 # A fence that is cut off half way leaves a transaction open for at most this long. The next fence ends it at once.
 TRANSACTION_TIMEOUT_MS = 10_000
+# The coordinator needs some milliseconds between two steps; the client's usual pause would be most of the fence.
+RETRY_BACKOFF_MS = 10
 
 
 async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Sequence[str]) -> None:
@@ -34,7 +36,8 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
 
     Raises BrokerUnavailable or AccessDenied; then the fence may stand or not, and must be raised again.
     """
-    client = AIOKafkaProducer(**client_options(settings), **fenced_options(transactional_id))
+    options = {**client_options(settings), **fenced_options(transactional_id), "retry_backoff_ms": RETRY_BACKOFF_MS}
+    client = AIOKafkaProducer(**options)
     try:
         async with asyncio.timeout(FENCE_TIMEOUT_S):
             await client.start()
