@@ -105,6 +105,32 @@ def expected_value(sent: bytes, kind: Kind, escape: Escape) -> object:
     return decode(sent)[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "values", "statuses"),
+    [
+        ("$upstream_status $host", b"200 : 404 a", [200, 404]),
+        ("$upstream_status $host:$server_port", b"200 : 404 a:80", [200, 404]),
+        ('$upstream_status $http_x"', b'200, 404 a"', [200, 404]),
+        ('$upstream_status $http_x"', b'200 : a"', [200]),
+        ('$upstream_status $http_x"', b'200 : 404 a"', None),
+        ("$upstream_status,$http_x", b"200, 404,a", None),
+        ("escape=json $upstream_status $host: $pipe", b"200 : 404 a: p", None),
+        ("escape=json $upstream_status $host:$http_x", b"200 : 404 a:b", None),
+        ("$http_x : $upstream_status", b"a : 200", [200]),
+        ("$http_x : $upstream_status", b"a : 200 : 404", None),
+        ("escape=json $http_x: $upstream_status|$http_y", b"a: |: 404|b", None),
+    ],
+)
+def test_a_list_ends_where_nothing_else_can_be_meant(text: str, values: bytes, statuses: list[int] | None) -> None:
+    """None: the line has two readings. With quotes in front of the time a text ends there for sure."""
+    log_format = format_of_setting(f'{text}" $status $msec')
+    parsed = parse_with(log_format, values + b'" 200 1431857103.120')
+    assert [json.loads(value)["details"]["upstream"]["statuses"] for value in parsed.values] == (
+        [] if statuses is None else [statuses]
+    )
+    assert parsed.values == parse_with(without_fast_way(log_format), values + b'" 200 1431857103.120').values
+
+
 LINE_OF_TIMED = (
     b'192.0.2.7:5555 [17/May/2015:10:05:03 +0000] "GET /a?b HTTP/2.0" 200 512 rt=0.120 '
     b'ua="10.0.0.1:80, 10.0.0.2:80 : unix:/s" us="502, 200 : -" ut="0.001, - : 1.500" '
