@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.producer.parse.bytesets import PLAIN, SOLID, ByteSet, byte_class
-from services.producer.parse.neighbours import Surroundings, surroundings
+from services.producer.parse.neighbours import SEPARATORS, Surroundings, surroundings
 from services.producer.parse.syntax import Escape, Literal, OptionalPart, Slot, Syntax, Token
-from services.producer.parse.variables import METHOD, PATH, PROTOCOL, QUERY, TIMES, Kind, Path
+from services.producer.parse.variables import LISTS, METHOD, PATH, PROTOCOL, QUERY, TIMES, Kind, Path
 
 _NEVER = rb"(?!)"
 _METHOD = rb"[A-Z]+"
@@ -22,6 +22,7 @@ _PROTOCOL = rb"HTTP/\d\.\d"
 # A literal that begins with one of these may stand in a request that its expression takes.
 _IN_REQUEST = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/.?")
 _IN_TARGET = frozenset(b"/?")
+_HYPHEN = frozenset(b"-")
 # What these begin with is no part of a request behind a blank: a digit, a hyphen.
 _UNLIKE_A_TARGET = frozenset({Kind.STATUS, Kind.COUNT, Kind.NUMBER, Kind.TIME_ISO8601, Kind.EPOCH, Kind.TIME_LOCAL})
 
@@ -103,11 +104,10 @@ class _Builder:
             elif isinstance(token, OptionalPart):
                 expression += b"(?:" + self.level(token.tokens) + b")?"
             elif around is not None:
-                follower = tokens[index + 2] if index + 2 < len(tokens) else None
-                expression += self._slot(token, around, follower)
+                expression += self._slot(token, around)
         return expression
 
-    def _slot(self, slot: Slot, around: Surroundings, follower: Token | None) -> bytes:
+    def _slot(self, slot: Slot, around: Surroundings) -> bytes:
         match slot.variable.kind:
             case Kind.IGNORED:
                 return b"-"
@@ -116,7 +116,7 @@ class _Builder:
             case Kind.ADDRESS:
                 return self._group(slot, byte_class(SOLID - around.ends) + b"+", _IN_QUOTES, _AS_IS)
             case Kind.REQUEST:
-                return self._request(slot, around, follower)
+                return self._request(slot, around)
             case Kind.TARGET:
                 return self._target(slot, around)
             case Kind.EPOCH:
@@ -126,10 +126,14 @@ class _Builder:
                 return self._group(slot, _ITEMS[kind], mark, _AS_IS if kind is Kind.STATUS else "text")
             case kind:
                 item = _ITEMS.get(kind) or byte_class(SOLID - around.ends - frozenset(b",")) + b"+"
-                return self._absent_or(self._group(slot, item, b"%b", _CODES.get(kind, _AS_IS)))
+                ends = around.ends if kind is Kind.WORDS else frozenset[int]()
+                value = self._absent_or(self._group(slot, item, b"%b", _CODES.get(kind, _AS_IS)), ends)
+                return value + (_no_more_items(around) if kind in LISTS else b"")
 
-    def _absent_or(self, group: bytes) -> bytes:
-        return b"(?:-|" + group + (b")" if self.escape is Escape.DEFAULT else b")?")
+    def _absent_or(self, group: bytes, ends: ByteSet) -> bytes:
+        """A hyphen may be what ends the value: then it is none itself."""
+        absent = b"" if ends & _HYPHEN else b"-|"
+        return b"(?:" + absent + group + (b")" if self.escape is Escape.DEFAULT else b")?")
 
     def _group(self, slot: Slot, expression: bytes, mark: bytes, code: str) -> bytes:
         if not slot.kept:
@@ -150,18 +154,20 @@ class _Builder:
         plain = PLAIN if slot.variable.kind is Kind.TEXT else SOLID
         members = byte_class(plain - around.ends)
         if not _takes_quotes(slot, around):
-            return self._absent_or(self._group(slot, members + b"+", b"%b", _QUOTED))
+            return self._absent_or(self._group(slot, members + b"+", b"%b", _QUOTED), around.ends)
+        if around.ends & _HYPHEN:
+            return _NEVER
         if self.escape is Escape.DEFAULT:
             return b'(?:"-"|' + self._group(slot, b'"' + members + b'*"', b"%b", _AS_IS) + b")"
         return b'(?:"-?"|' + self._group(slot, b'"' + members + b'+"', b"%b", _AS_IS) + b")"
 
-    def _request(self, slot: Slot, around: Surroundings, follower: Token | None) -> bytes:
+    def _request(self, slot: Slot, around: Surroundings) -> bytes:
         """A target behind a blank that could be taken for what follows must begin with a slash."""
         start = b""
         if around.ends & _IN_REQUEST:
             return _NEVER
         if around.ends & frozenset(b" "):
-            like_a_target = not isinstance(follower, Slot) or follower.variable.kind not in _UNLIKE_A_TARGET
+            like_a_target = around.follower is None or around.follower.variable.kind not in _UNLIKE_A_TARGET
             if around.bans or (around.after == b" " and like_a_target):
                 return _NEVER
             if around.after[:2] in (b" /", b" H"):
@@ -199,6 +205,12 @@ class _Builder:
         code = f"text if {fraction} == b'000' else b'%b.%b000Z' % (text[:-1], {fraction})"
         self.holes.append(Hole(slot.variable.path, _IN_QUOTES, code))
         return rb"([1-9]\d{8,9})\.(\d{3})"
+
+
+def _no_more_items(around: Surroundings) -> bytes:
+    """Behind the only item of a list: a second one is for the general expression."""
+    separators = [separator for separator in SEPARATORS if around.after and separator.startswith(around.after)]
+    return b"(?!" + b"|".join(separators) + b")" if separators else b""
 
 
 def _takes_quotes(token: Token, around: Surroundings | None) -> bool:

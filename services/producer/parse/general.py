@@ -96,8 +96,7 @@ class _Values:
 
     def _decode(self, path: Path, sent: bytes) -> str:
         text, escaped = decode(sent)
-        name = ".".join(path)
-        if escaped and name not in self.escaped:
+        if escaped and (name := ".".join(path)) not in self.escaped:
             self.escaped.append(name)
         return text
 

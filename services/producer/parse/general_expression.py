@@ -14,10 +14,11 @@ from services.producer.parse.neighbours import (
     Surroundings,
     closed_expression,
     escaped_bytes,
+    list_expression,
     surroundings,
 )
 from services.producer.parse.syntax import Escape, Literal, OptionalPart, Slot, Syntax, Token
-from services.producer.parse.variables import Variable
+from services.producer.parse.variables import LISTS, Variable
 
 # A line is looked at so far only to say what is wrong with it.
 EXPLAINED_BYTES = 65_536
@@ -93,10 +94,13 @@ def _level(tokens: Sequence[Token], escape: Escape) -> bytes:
 
 def slot_expression(slot: Slot, around: Surroundings, escape: Escape) -> bytes:
     """What a value looks like where it stands. Quantifiers never give back (`*+`): a hostile line stays linear."""
-    if slot.variable.kind not in OPEN_KINDS:
-        return closed_expression(slot, escape, around.ends)
+    kind = slot.variable.kind
+    if kind in LISTS:
+        return list_expression(kind, escape, around)
+    if kind not in OPEN_KINDS:
+        return closed_expression(kind, escape)
     raw = EVERY_BYTE - (escaped_bytes(escape) & frozenset(b'"\\'))
-    if slot.variable.kind in BLANKLESS_KINDS:
+    if kind in BLANKLESS_KINDS:
         raw -= BLANKS
     tempered = (around.ends & raw) - escaped_bytes(escape)
     alternatives = [byte_class(raw - around.ends) + b"++"]
@@ -117,7 +121,7 @@ def _steps(tokens: Sequence[Token], escape: Escape) -> Iterator[_Step]:
         elif isinstance(token, OptionalPart):
             yield from _steps(token.tokens, escape)
         elif around is not None:
-            near = replace(around, following=re.escape(around.after), bans=())
+            near = replace(around, following=re.escape(around.after), bans=(), rivals=())
             pattern = re.compile(slot_expression(token, near, escape), re.DOTALL)
             name = f"${token.variable.name} ({token.variable.kind.value})"
             yield _Step(pattern, name, token.variable.kind in OPEN_KINDS, may_end)

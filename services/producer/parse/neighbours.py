@@ -1,12 +1,14 @@
 r"""Where a value without blanks or quotes around it ends: what follows each variable, and what it must not hold.
 
-nginx writes a format's literals and values one after the other, so a value may hold the literal that ends it. Three
+nginx writes a format's literals and values one after the other, so a value may hold the literal that ends it. Four
 rules keep a line from being read wrongly:
 
 - A byte that nginx would have escaped in the value (the quote, with `escape=default` and `json`) ends it for sure.
 - Else the value ends where what follows matches for the first time: the literal, and every typed variable behind it
   (`$remote_user [$time_local]` ends at ` [` only when a time and a `]` follow).
 - Where that does not settle it (`$host|$uri|…`), none of the values may hold the literal: such a line is no record.
+- A list goes on where `, ` or ` : ` and an item follow. Where those could be the begin of what follows the list too
+  (`$upstream_addr $http_cookie`), such a line is no record. No value without blanks is a colon and nothing else.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ OPEN_KINDS = frozenset({Kind.TEXT, Kind.WORD, Kind.ADDRESS, Kind.REQUEST, Kind.T
 """What no expression of their own tells from what follows."""
 UNBOUNDED_KINDS = OPEN_KINDS | {Kind.WORDS}
 BLANKLESS_KINDS = UNBOUNDED_KINDS - {Kind.TEXT, Kind.REQUEST}
+SEPARATORS = (b", ", b" : ")
+"""What nginx writes between the items of a list."""
 
 _TIME_LOCAL = rb"\d\d/[A-Za-z]{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
 _TIME_ISO8601 = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[+-]\d\d:\d\d|Z)"
@@ -52,12 +56,17 @@ class Ban:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a slot must know. `after` is the literal behind it, empty at the end of the line."""
+    """What a slot must know. `after` is the literal behind it, empty at the end of the line.
+
+    `rivals`, for a list: its separators that what follows may look like. `follower` is the slot behind `after`.
+    """
 
     quoted: bool
     after: bytes
     following: bytes
     bans: tuple[Ban, ...]
+    rivals: tuple[bytes, ...]
+    follower: Slot | None
 
     @property
     def ends(self) -> ByteSet:
@@ -70,13 +79,29 @@ def escaped_bytes(escape: Escape) -> ByteSet:
     return frozenset() if escape is Escape.NONE else frozenset((*range(0x20), *b'"\\'))
 
 
-def closed_expression(slot: Slot, escape: Escape, ends: ByteSet) -> bytes:
-    """What a typed value looks like; of a list the whole of it. Alternatives are in a group."""
-    item = _item(slot.variable.kind, escape, ends)
-    absent = b"" if escape is Escape.DEFAULT or slot.variable.kind in _NEVER_EMPTY else b"|"
-    if slot.variable.kind in LISTS:
-        return b"(?:(?:" + item + b")(?:(?:, | : )(?:" + item + b"))*+" + absent + b")"
-    return b"(?:" + item + absent + b")"
+def closed_expression(kind: Kind, escape: Escape) -> bytes:
+    """What a typed value that is no list looks like. Alternatives are in a group."""
+    return _group(_CLOSED[kind], kind, escape)
+
+
+def list_expression(kind: Kind, escape: Escape, around: Surroundings) -> bytes:
+    """What a whole list looks like: nothing that could be more of it stands behind it."""
+    item = b"(?:" + _item(kind, escape, around.ends) + b")"
+    guard = b"".join(b"(?!%b)" % ban.expression for ban in around.bans)
+    taken = [separator for separator in SEPARATORS if separator not in around.rivals]
+    guarded = [b"".join(guard + re.escape(bytes((byte,))) for byte in separator) for separator in taken]
+    more = b"(?:(?:" + b"|".join(guarded) + b")" + item + b")*+" if guarded else b""
+    end = b"(?!(?:" + b"|".join(SEPARATORS) + b")" + item + b")"
+    return _group(item + more + end, kind, escape)
+
+
+def _group(expression: bytes, kind: Kind, escape: Escape) -> bytes:
+    """nginx writes nothing for what is not set, but with `escape=default` a hyphen."""
+    return b"(?:" + expression + (b"|" if _may_be_empty(kind, escape) else b"") + b")"
+
+
+def _may_be_empty(kind: Kind, escape: Escape) -> bool:
+    return kind in OPEN_KINDS or (escape is not Escape.DEFAULT and kind not in _NEVER_EMPTY)
 
 
 def _item(kind: Kind, escape: Escape, ends: ByteSet) -> bytes:
@@ -101,7 +126,10 @@ def surroundings(tokens: Sequence[Token], escape: Escape) -> Iterator[Surroundin
         _require_an_end(token, after, escape)
         is_shared = before == b'"' and index > 1  # the quote closes the value before
         quoted = before.endswith(b'"') and after.startswith(b'"') and not is_shared
-        yield Surroundings(quoted, after, following, tuple(bans))
+        rivals = tuple(each for each in SEPARATORS if _may_look_like(each, tokens[index + 1 :], escape))
+        behind = tokens[index + 2] if index + 2 < len(tokens) else None
+        follower = behind if isinstance(behind, Slot) else None
+        yield Surroundings(quoted, after, following, tuple(bans), rivals, follower)
         if token.variable.kind in UNBOUNDED_KINDS and after and not is_settled:
             bans += _new_ban(token, tokens[index + 2 :], after, following, text, escape)
 
@@ -121,10 +149,28 @@ def _what_follows(rest: Sequence[Token], escape: Escape) -> tuple[bytes, bytes, 
         elif isinstance(token, OptionalPart) or token.variable.kind in UNBOUNDED_KINDS:
             return expression, text, False
         elif token.variable.kind in LISTS:  # its first item: a whole list has no bounded length
-            return expression + b"(?:" + _item(token.variable.kind, escape, frozenset()) + b")", text, False
+            item = _item(token.variable.kind, escape, frozenset())
+            return expression + _group(item, token.variable.kind, escape), text, False
         else:
-            expression += closed_expression(token, escape, frozenset())
+            expression += closed_expression(token.variable.kind, escape)
     return expression + rb"\Z", text, True
+
+
+def _may_look_like(separator: bytes, rest: Sequence[Token], escape: Escape) -> bool:
+    """Whether what follows a list may begin with what parts its items."""
+    text = b""
+    for token in rest:
+        if isinstance(token, Literal):
+            text += token.text
+            if text.startswith(separator):
+                return True
+        elif isinstance(token, OptionalPart) or not separator.startswith(text):
+            return False
+        elif token.variable.kind in UNBOUNDED_KINDS - BLANKLESS_KINDS:
+            return True
+        elif not _may_be_empty(token.variable.kind, escape):
+            return False
+    return False
 
 
 def _still_valid(bans: list[Ban], text: bytes, escape: Escape) -> list[Ban]:
@@ -155,7 +201,7 @@ def _require_an_end(slot: Slot, after: bytes, escape: Escape) -> None:
     kind, name = slot.variable.kind, f"column {slot.column}: ${slot.variable.name}"
     if kind in _NUMBERS and frozenset(after[:1]) & (DIGITS | frozenset(b".")):
         raise FormatRefused(f"{name} is a number and {after[:1].decode()!r} follows it; put a blank between them")
-    if kind in LISTS and after.startswith((b", ", b" : ")):
+    if kind in LISTS and after.startswith(SEPARATORS):
         raise FormatRefused(f"{name} is a list and what follows looks like more of it; put quotes around it")
     is_more_of_it = after[:1].isalnum() or after.startswith((b".", b":") if kind is Kind.WORDS else b".")
     if is_more_of_it and kind in UNBOUNDED_KINDS:

@@ -28,16 +28,21 @@ REQUESTS = (
     b"POST /x|y;z,w?[ HTTP/1.1",
     b"GET 200 HTTP/1.0",
 )
-SEPARATORS = (" ", '" "', '"|"', "|", "\t", " [", "] ", ";", ", ", " : ", '","b":"', " x=", ":", "://", "/", "0", " H")
+SEPARATORS = (
+    *(" ", '" "', '"|"', "|", "\t", " [", "] ", ";", ", ", " : ", '","b":"'),
+    *(" x=", ":", "://", "/", "0", " H", ",", " :", ": ", "-"),
+)
 
 
-def _values(name: str) -> st.SearchStrategy[bytes]:
+def _values(name: str, escape: Escape) -> st.SearchStrategy[bytes]:
+    absent = b"-" if escape is Escape.DEFAULT else b""
     hostile = st.sampled_from(
-        [b"", b"-", b'"', b"\\", b"|", b" ", b", ", b"200", b'" "', b"%b", b"\xff", b"\t", b"://"]
+        [b"", b"-", b'"', b"\\", b"|", b" ", b", ", b" : ", b": ", b"200", b'" "', b"%b", b"\xff", b"\t", b"://"]
     )
     if name in LISTS:
         items = st.lists(st.sampled_from(LISTS[name]), min_size=1, max_size=3)
-        return st.tuples(items, st.sampled_from([", ", " : "])).map(lambda both: both[1].join(both[0]).encode())
+        whole = st.tuples(items, st.sampled_from([", ", " : "])).map(lambda both: both[1].join(both[0]).encode())
+        return whole | st.just(absent)
     fixed = {
         "status": (b"200", b"404", b"000"),
         "time_local": (b"17/May/2015:10:05:03 +0000", b"31/Feb/2015:10:05:03 +0000", b"17/May/2015:10:05:03 -0730"),
@@ -47,8 +52,8 @@ def _values(name: str) -> st.SearchStrategy[bytes]:
         "request": REQUESTS,
         "request_uri": (b"/a?b", b"/", b"/?", b"*", b"/a?b?c:d/e", b"http://x/"),
         "request_method": (b"GET", b"PROPFIND"),
-        **dict.fromkeys(COUNTS, (b"0", b"17", b"-", b"007")),
-        **dict.fromkeys(NUMBERS, (b"0.000", b"0.120", b"3.25", b"-")),
+        **dict.fromkeys(COUNTS, (b"0", b"17", b"-", b"007", absent)),
+        **dict.fromkeys(NUMBERS, (b"0.000", b"0.120", b"3.25", b"-", absent)),
         **dict.fromkeys(WORDS, (b"a.example", b"-", b"TLSv1.3", b"a|b;c", b"a:b,c", b"", b"p")),
     }
     if name in fixed:
@@ -94,7 +99,7 @@ def cases(draw: st.DrawFn) -> Case:
     literals = [draw(st.sampled_from(["", '"', "["])), *(draw(separator) for _name in names[1:])]
     literals.append(draw(st.sampled_from(["", '"', "]", "}"])))
     text = literals[0] + "".join(f"${{{name}}}{after}" for name, after in zip(names, literals[1:], strict=True))
-    sent = [{name: draw(_values(name)) for name in names} for _line in range(draw(st.integers(1, 3)))]
+    sent = [{name: draw(_values(name, escape)) for name in names} for _line in range(draw(st.integers(1, 3)))]
     lines = []
     for values in sent:
         line = literals[0].encode()
