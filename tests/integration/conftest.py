@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from compose.local.broker import Broker
 
 PARTITION_COUNT = 8
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True)
