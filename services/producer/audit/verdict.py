@@ -111,7 +111,9 @@ class Verdict:
                 yield f"Not compared: {count:,} records and dead letters {what}."
         total = sum(verdict.lines for verdict in self.files)
         rate = f"{total / self.seconds:,.0f} lines/s"
-        if self.clean:
+        if not total and self.clean:
+            yield "Nothing was compared: no followed file has confirmed lines."
+        elif self.clean:
             yield f"Every confirmed line of {len(self.files)} files is in the topic, once ({total:,} lines, {rate})."
         else:
             unclean = sum(not verdict.findings.clean for verdict in self.files)
