@@ -103,7 +103,7 @@ class Verdict:
             yield f"{verdict.log.path}  (generation {verdict.log.identity.generation})"
             yield from (f"  {sentence}" for sentence in verdict.sentences())
         for count, what in (
-            (self.of_other_files, "of files that are not there any more"),
+            (self.of_other_files, "of files that are not followed, or not there any more"),
             (self.of_other_hosts, "of other hosts (SOURCE_HOST)"),
             (self.foreign, "that are no lines of this producer"),
         ):
