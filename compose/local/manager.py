@@ -126,14 +126,13 @@ class Manager:
         """Stop every process in order, then the daemon; returns when it is gone."""
         pid = self._call("getPID")
         self._call("shutdown")
-        try:
-            psutil.Process(pid).wait(timeout_s)
-        except psutil.NoSuchProcess:
-            return
-        except psutil.TimeoutExpired as error:
-            raise OperatorError(
-                f"The stack was told to stop and still runs after {timeout_s:g} s.", "Look with: make status"
-            ) from error
+        give_up_at = time.monotonic() + timeout_s
+        while _runs(pid):
+            if time.monotonic() > give_up_at:
+                raise OperatorError(
+                    f"The stack was told to stop and still runs after {timeout_s:g} s.", "Look with: make status"
+                )
+            time.sleep(POLL_INTERVAL_S)
 
 
 @contextmanager
@@ -144,6 +143,14 @@ def _ignoring(fault_name: str) -> Iterator[None]:
     except xmlrpc.client.Fault as fault:
         if not fault.faultString.startswith(fault_name):
             raise
+
+
+def _runs(pid: int) -> bool:
+    """A process that has ended stays as a zombie where nobody collects it, as in a container without an init."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def orphans(run_directory: Path) -> tuple[psutil.Process, ...]:

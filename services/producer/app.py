@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -64,8 +65,8 @@ async def serve(settings: ProducerSettings, shutdown: Shutdown) -> None:
     status = Status(settings.delivery, health, metrics, now=time.monotonic, wall_clock_s=time.time)
     async with serve_http(settings, health, registry, status.describe):
         sessions = _sessions(settings, lock)
-        if last is None and isinstance(sessions, ExactlyOnceSessions):
-            last = await _find_checkpoint(sessions, health, shutdown)
+        if isinstance(sessions, ExactlyOnceSessions) and (last is None or not last.sequence):
+            last = await _find_checkpoint(sessions, health, shutdown) or last
         if not shutdown.requested:
             await _run(settings, shutdown, store, last, parser, sessions, metrics, health, status)
 
@@ -110,7 +111,7 @@ async def _run(
         ledger,
         store,
         replace(last, patterns=patterns),
-        found is None,
+        found is None or not found.sequence,
         sessions,
         Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),
         _limits(settings),
@@ -152,7 +153,11 @@ def _sessions(settings: ProducerSettings, lock: str) -> ExactlyOnceSessions | At
         )
 
     target = DeliveryTarget(
-        settings, (settings.kafka_topic, settings.kafka_dead_letter_topic), settings.source_host, publish
+        settings,
+        (settings.kafka_topic, settings.kafka_dead_letter_topic),
+        settings.source_host,
+        lambda path: any(fnmatch(path, pattern) for pattern in settings.log_files),
+        publish,
     )
     if settings.delivery is Delivery.AT_LEAST_ONCE:
         return AtLeastOnceSessions(target)
@@ -167,17 +172,19 @@ def _sessions(settings: ProducerSettings, lock: str) -> ExactlyOnceSessions | At
 
 
 async def _find_checkpoint(sessions: ExactlyOnceSessions, health: Health, shutdown: Shutdown) -> Checkpoint | None:
-    """The checkpoint in Kafka, for a start without one on disk.
+    """The checkpoint in Kafka, for a start that has none of a run which was ever connected.
 
     Without a broker it is not waited for long: files that rotate meanwhile must be seen. The pipeline starts over when
     it finds one later.
     """
-    give_up_at = time.monotonic() + FIND_CHECKPOINT_TIMEOUT_S
-    while not shutdown.requested and time.monotonic() < give_up_at:
+    now = asyncio.get_running_loop().time
+    give_up_at = now() + FIND_CHECKPOINT_TIMEOUT_S
+    while not shutdown.requested and now() < give_up_at:
         try:
-            found = await shutdown.cut_short(sessions.find())
-        except RetryableError as error:
-            health.not_ready_because = str(error)
+            async with asyncio.timeout_at(give_up_at):
+                found = await shutdown.cut_short(sessions.find())
+        except (RetryableError, TimeoutError) as error:
+            health.not_ready_because = str(error) or "no broker has answered in time"
             await shutdown.wait_at_most(FIND_CHECKPOINT_INTERVAL_S)
             continue
         if found is not None:

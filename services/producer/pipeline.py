@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
-from services.producer.deliver.session import Session, Sessions
+from services.producer.deliver.session import HEARTBEAT_INTERVAL_S, Session, Sessions
 from services.producer.follow import ChangeNotifier, Follower
 from services.producer.ledger import Ledger
 from services.producer.metrics import ProducerMetrics
@@ -22,9 +22,10 @@ from shared.runtime.lifecycle import Shutdown, happens
 from shared.runtime.logging import get_logger
 
 NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
-# How often Kafka is told what is confirmed, if that changed, and that this producer is alive (see LEASE_S).
+# How often Kafka is told what is confirmed, if that changed.
 STATE_INTERVAL_S = 1.0
-HEARTBEAT_INTERVAL_S = 2.0
+# Files that are there are open by then: what was delivered of others need not be looked for any more.
+FILES_FOUND_AFTER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Pipeline:
         self._checkpoint = start  # the newest; files and tails are filled in when it is taken
         self._is_first_start = is_first_start  # as far as disk and Kafka could tell
         self._had_session = False
+        self._is_given_up = False
         self._sessions = sessions
         self._backoff = backoff
         self._limits = limits
@@ -115,6 +117,8 @@ class Pipeline:
                 while not (shutdown.requested and self._outbox.in_flight_chunks == 0):
                     await self._run_session(shutdown)
         except TimeoutError:
+            if not self._deadline.expired():
+                raise
             if self._outbox.in_flight_chunks:
                 self._log.warning("drain_timed_out", timeout_s=self._limits.drain_timeout_s)
         self._log_what_is_left()
@@ -158,7 +162,7 @@ class Pipeline:
 
     async def _start_over(self, found: Checkpoint) -> None:
         """This run began as if it were the first, because no broker told it better. Nothing was sent yet."""
-        self._saved_changes = self._progress.changes  # what this run believes must not be saved over it
+        self._is_given_up = True  # what this run believes must not be saved over it
         try:
             await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, found)
         except OSError as error:
@@ -192,7 +196,10 @@ class Pipeline:
         if session.keeper is None:
             return
         kept_changes, kept_at = self._progress.changes, time.monotonic()
+        began_at = kept_at
         while not await happens(ended, STATE_INTERVAL_S):
+            if time.monotonic() - began_at > FILES_FOUND_AFTER_S:
+                self._outbox.forget_others_than(self._open_generations())
             now, changes = time.monotonic(), self._progress.changes
             if changes == kept_changes and now - kept_at < HEARTBEAT_INTERVAL_S:
                 continue
@@ -246,6 +253,7 @@ class Pipeline:
     def _scan(self, notifier: ChangeNotifier) -> None:
         self._follower.scan(time.monotonic())
         notifier.watch(self._follower.directories())
+        self._progress.hold(self._open_generations())
         for file in self._follower.take_opened():
             self._progress.open(file)
             self._ledger.open(file)
@@ -256,6 +264,9 @@ class Pipeline:
             if event.lost_bytes:
                 self._ledger.abandon(event.generation, event.lost_bytes)
                 self._metrics.on_abandoned(event.lost_bytes)
+
+    def _open_generations(self) -> set[str]:
+        return {file.identity.generation for file in self._follower.files if file.identity is not None}
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is something to do, at most so long; then deadlines are looked at."""
@@ -298,7 +309,7 @@ class Pipeline:
     async def _save_checkpoint(self) -> None:
         """Write what is confirmed, if that changed. A failure loses nothing: a restart has more to look for."""
         changes = self._progress.changes
-        if changes == self._saved_changes:
+        if changes == self._saved_changes or self._is_given_up:
             return
         checkpoint = self._take_checkpoint()
         try:

@@ -59,7 +59,9 @@ def translate(error: BaseException, doing: str) -> PipelineError:
         return Fenced("another producer of this name took over")
     if isinstance(error, _NOT_OWNER):
         return OwnershipLost(f"the group moved on while {doing}: {reason}")
-    if isinstance(error, kafka_errors.KafkaConnectionError | asyncio.TimeoutError | OSError):
+    if isinstance(error, kafka_errors.KafkaTimeoutError | asyncio.TimeoutError):
+        return BrokerUnavailable(f"no answer from the broker in time while {doing}")
+    if isinstance(error, kafka_errors.KafkaConnectionError | OSError):
         return BrokerUnavailable(f"no answer from the broker while {doing}: {reason}")
     return DeliveryFailed(f"{doing} failed: {type(error).__name__}: {reason}")
 

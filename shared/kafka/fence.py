@@ -31,7 +31,7 @@ TRANSACTION_TIMEOUT_MS = 10_000
 RETRY_BACKOFF_MS = 10
 
 
-async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Sequence[str]) -> None:
+async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Sequence[str]) -> tuple[int, int]:
     """Shut out every earlier producer of this name from every partition of the topics.
 
     Raises BrokerUnavailable or AccessDenied; then the fence may stand or not, and must be raised again.
@@ -46,7 +46,9 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
                 for partition in range(await partition_count(client, topic)):
                     client._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, partition))
             await client.abort_transaction()
+            raised = (client._txn_manager.producer_id, client._txn_manager.producer_epoch)
             await client.stop()
+            return raised
     except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerIdMapping, AssertionError) as error:
         # Another start of this name came between, or the transaction took too long: either way, from the beginning.
         await abandon_producer(client)
@@ -67,3 +69,12 @@ def fenced_options(transactional_id: str) -> dict[str, Any]:
 def leave_transactions(client: AIOKafkaProducer) -> None:
     """From now on the started client publishes plain idempotent batches, under the epoch that its start was given."""
     client._txn_manager.transactional_id = None
+
+
+def require_next_epoch(client: AIOKafkaProducer, fence_id: int, fence_epoch: int) -> None:
+    """Raises BrokerUnavailable when another start of the name came between the fence and the start of this client.
+
+    Then the tails are not final: that other one has an epoch that this fence has not shut out.
+    """
+    if (client._txn_manager.producer_id, client._txn_manager.producer_epoch) != (fence_id, fence_epoch + 1):
+        raise BrokerUnavailable("another producer of this name started at the same time")

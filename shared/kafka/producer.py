@@ -19,7 +19,7 @@ from aiokafka.structs import RecordMetadata
 
 from shared.errors import BrokerUnavailable, PipelineError
 from shared.kafka.connection import STOP_TIMEOUT_S, abandon_producer, client_options, partition_count, translate
-from shared.kafka.fence import fenced_options, leave_transactions, raise_fence
+from shared.kafka.fence import fenced_options, leave_transactions, raise_fence, require_next_epoch
 from shared.kafka.topics import max_message_bytes
 from shared.runtime.settings import KafkaSettings
 
@@ -89,7 +89,7 @@ class BatchPublisher:
         limit_bytes = await max_message_bytes(settings, topics)
         batch_bytes = min(max_batch_bytes, limit_bytes)
         if transactional_id is not None:
-            await raise_fence(settings, transactional_id, topics)
+            fence_id, fence_epoch = await raise_fence(settings, transactional_id, topics)
         client = AIOKafkaProducer(
             **client_options(settings),
             **({} if transactional_id is None else fenced_options(transactional_id)),
@@ -104,6 +104,7 @@ class BatchPublisher:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await client.start()
                 if transactional_id is not None:
+                    require_next_epoch(client, fence_id, fence_epoch)
                     leave_transactions(client)
                 counts = {topic: await partition_count(client, topic) for topic in topics}
         except (kafka_errors.KafkaError, TimeoutError, OSError) as error:

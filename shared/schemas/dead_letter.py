@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Headers = Sequence[tuple[str, bytes]]
 SOURCE_HOST_HEADER = "dlt-source-host"
+SOURCE_FILE_HEADER = "dlt-source-file"
 SOURCE_GENERATION_HEADER = "dlt-source-generation"
 SOURCE_OFFSET_HEADER = "dlt-source-offset"
 
@@ -73,7 +74,7 @@ _HEADERS = {
     "service": "dlt-service",
     "raw_length": "dlt-raw-length",
     "source_host": SOURCE_HOST_HEADER,
-    "source_file": "dlt-source-file",
+    "source_file": SOURCE_FILE_HEADER,
     "source_generation": SOURCE_GENERATION_HEADER,
     "source_offset": SOURCE_OFFSET_HEADER,
     "original_topic": "dlt-original-topic",

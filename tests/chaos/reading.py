@@ -147,9 +147,12 @@ class Watcher:
             found = [partition for topic in self._topics for partition in _known(consumer, topic)]
         except KafkaException:
             return
-        if new := [partition for partition in found if (partition.topic, partition.partition) not in assigned]:
-            consumer.incremental_assign(new)
-            assigned.update((partition.topic, partition.partition) for partition in new)
+        places = {(partition.topic, partition.partition) for partition in found}
+        if assigned and places > assigned:
+            self._outdated.set()  # adding to what is assigned left partitions unread now and then
+        elif not assigned:
+            consumer.assign(found)
+            assigned.update(places)
 
     def _note(self, messages: list[Message]) -> None:
         before = len(self._seen)

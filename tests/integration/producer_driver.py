@@ -38,6 +38,7 @@ def lines(first: int, count: int) -> bytes:
 
 
 def append(path: Path, data: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
     with path.open("ab") as file:
         file.write(data)
 

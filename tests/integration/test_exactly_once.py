@@ -249,3 +249,50 @@ def test_a_start_without_disk_and_broker_takes_over_what_kafka_keeps(site: Site,
     with site.producer(START_AT="end") as producer:
         deliver_all(site, producer)
     assert_exactly_once(site, 2000)
+
+
+@pytest.mark.parametrize(("start_at", "rotated"), [("end", False), ("beginning", True)])
+def test_a_start_without_disk_and_broker_that_was_killed_is_no_last_run(
+    site: Site, breakable_broker: Broker, start_at: str, rotated: bool
+) -> None:
+    """It wrote a checkpoint and knew nothing: the next start asks Kafka all the same."""
+    append(site.log, lines(0, 1000))
+    with site.producer() as producer:
+        deliver_all(site, producer)
+    shutil.rmtree(site.checkpoint.parent)
+    breakable_broker.kill()
+    append(site.log, lines(1000, 1000))
+    if rotated:
+        site.log.rename(site.folder / "access.log.1")
+        append(site.log, lines(2000, 500))
+    with site.producer(START_AT=start_at) as producer:
+        until(site.checkpoint.exists, "a checkpoint")
+        producer.kill()
+    breakable_broker.start()
+    breakable_broker.wait_until_ready()
+    with site.producer(START_AT=start_at) as producer:
+        producer.wait_for_event("checkpoint_found_in_kafka")
+        count = 2500 if rotated else 2000
+        until(lambda: records(site) == count, "everything in the topic")
+        assert producer.terminate() == 0
+    assert_exactly_once(site, count)
+
+
+def test_another_producer_of_the_host_is_not_waited_for(site: Site) -> None:
+    """Its lines stand in the same topics under the same host, and this one reads none of its files."""
+    append(site.log, lines(0, 1000))
+    with site.producer() as producer:
+        deliver_all(site, producer)
+    append(site.folder / "other" / "other.log", lines(1000, 5000))
+    other = {"LOG_FILES": str(site.folder / "other" / "*.log"), "CHECKPOINT_FILE": str(site.folder / "other" / "state")}
+    with site.producer(SERVICE_NAME="second", **other) as second:
+        until(lambda: records(site) == 6000, "the lines of the other one")
+        assert second.terminate() == 0
+    with site.producer(FENCE_INTERVAL_S="1") as producer:
+        producer.wait_for_event("tail_read", 3)
+        read = [event["records"] for event in producer.events("tail_read")]
+        found = [event["lines_already_delivered"] for event in producer.events("tail_read")]
+        assert producer.terminate() == 0
+    assert read[0] >= 5000
+    assert read[2] == 0
+    assert found[:3] == [0, 0, 0]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from compose.local.broker import Broker
-from shared.errors import Fenced
+from shared.errors import BrokerUnavailable, Fenced
+from shared.kafka import producer as producer_module
+from shared.kafka.fence import raise_fence
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.kafka.producer import BatchPublisher
 from shared.runtime.settings import KafkaSettings
@@ -91,6 +94,30 @@ async def test_the_end_of_a_partition_that_holds_only_markers_is_reached(broker:
         assert await reader.first_offsets([place]) == {place: 0}
         assert await reader.has_topic(topics.records)
         assert not await reader.has_topic("no-such-topic")
+
+
+async def test_a_start_that_was_overtaken_between_fence_and_client_is_refused(
+    broker: str, topics: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paused between its two starts of the name, it must not go on as if nobody had come between."""
+    fenced, go_on = asyncio.Event(), asyncio.Event()
+
+    async def paused(settings: KafkaSettings, name: str, names: Sequence[str]) -> tuple[int, int]:
+        raised = await raise_fence(settings, name, names)
+        fenced.set()
+        await go_on.wait()
+        return raised
+
+    monkeypatch.setattr(producer_module, "raise_fence", paused)
+    sleeper = asyncio.create_task(start(broker, topics))
+    await fenced.wait()
+    monkeypatch.setattr(producer_module, "raise_fence", raise_fence)
+    other = await start(broker, topics)
+    await publish(other, topics, b"other 1")
+    go_on.set()
+    with pytest.raises(BrokerUnavailable, match="at the same time"):
+        await sleeper
+    await other.abandon()
 
 
 # A broker that forgets after a second what others forget after a day or a week.

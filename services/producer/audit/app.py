@@ -27,6 +27,7 @@ from services.producer.settings import ProducerSettings
 from services.producer.tools.command import say
 from services.producer.tools.logs import Log, Logs
 from services.producer.tools.marks import is_replayed
+from services.producer.tools.newest import newest_checkpoint
 from services.producer.tools.progress import Progress
 from services.producer.tools.ranges import Ranges
 from shared.errors import BrokerUnavailable
@@ -54,7 +55,7 @@ class Topic:
 async def audit(settings: ProducerSettings) -> Verdict:
     """Raises PipelineError when files, checkpoint or broker are not to be read."""
     started_at = time.monotonic()
-    logs = Logs(settings)
+    logs = Logs(settings, await newest_checkpoint(settings))
     try:
         for event in logs.warnings():
             details = ", ".join(f"{name}: {value}" for name, value in event.details.items())

@@ -137,7 +137,7 @@ class Book:
 
     @property
     def of_other_files(self) -> int:
-        """Records and dead letters of files that are not there any more."""
+        """Records and dead letters of files that are not followed, or not there any more."""
         return self._origins.of_other_files.beyond
 
     def add_values(self, values: Iterable[bytes], topic: str = "", partition: int = 0) -> None:

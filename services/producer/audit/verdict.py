@@ -103,7 +103,7 @@ class Verdict:
             yield f"{verdict.log.path}  (generation {verdict.log.identity.generation})"
             yield from (f"  {sentence}" for sentence in verdict.sentences())
         for count, what in (
-            (self.of_other_files, "of files that are not there any more"),
+            (self.of_other_files, "of files that are not followed, or not there any more"),
             (self.of_other_hosts, "of other hosts (SOURCE_HOST)"),
             (self.foreign, "that are no lines of this producer"),
         ):
@@ -111,7 +111,9 @@ class Verdict:
                 yield f"Not compared: {count:,} records and dead letters {what}."
         total = sum(verdict.lines for verdict in self.files)
         rate = f"{total / self.seconds:,.0f} lines/s"
-        if self.clean:
+        if not total and self.clean:
+            yield "Nothing was compared: no followed file has confirmed lines."
+        elif self.clean:
             yield f"Every confirmed line of {len(self.files)} files is in the topic, once ({total:,} lines, {rate})."
         else:
             unclean = sum(not verdict.findings.clean for verdict in self.files)

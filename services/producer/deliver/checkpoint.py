@@ -7,6 +7,7 @@ whole. It may be older than what is confirmed (then some lines are sent twice), 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -63,6 +64,11 @@ class _Checkpoint(BaseModel):
     patterns: dict[str, int | None] = {}
     tails: dict[str, tuple[NonNegativeInt, ...]] = {}
     files: tuple[_File, ...]
+    checksum: str = ""  # of all the others
+
+    def sum_up(self) -> str:
+        """What the checksum should be."""
+        return hashlib.blake2b(self.model_dump_json(exclude={"checksum"}).encode(), digest_size=8).hexdigest()
 
 
 # By topic, one offset for each partition.
@@ -128,16 +134,20 @@ class CheckpointStore:
         try:
             checkpoint = _Checkpoint.model_validate_json(text)
         except ValidationError as error:
-            raise FatalError(
-                f"CHECKPOINT_FILE={self._path} is damaged: {error.errors(include_url=False)[0]['msg']}. "
-                "Restore it, or move it away: with DELIVERY=exactly-once Kafka keeps it too; "
-                "otherwise all files are read again."
-            ) from error
+            raise self._damaged(error.errors(include_url=False)[0]["msg"]) from error
+        if checkpoint.checksum and checkpoint.checksum != checkpoint.sum_up():
+            raise self._damaged("its checksum is wrong")
         return Checkpoint(
             tuple(_known_file(file) for file in checkpoint.files),
             checkpoint.patterns,
             checkpoint.sequence,
             checkpoint.tails,
+        )
+
+    def _damaged(self, how: str) -> FatalError:
+        return FatalError(
+            f"CHECKPOINT_FILE={self._path} is damaged: {how}. Restore it, or move it away: with DELIVERY=exactly-once "
+            "Kafka keeps it too; otherwise all files are read again."
         )
 
     def save(self, state: Checkpoint) -> None:
@@ -149,6 +159,7 @@ class CheckpointStore:
             tails=dict(state.tails),
             files=tuple(_entry(file) for file in state.files),
         )
+        checkpoint = checkpoint.model_copy(update={"checksum": checkpoint.sum_up()})
         temporary = self._path.with_name(self._path.name + ".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

@@ -7,7 +7,7 @@ truncated or deleted meanwhile loses nothing that was read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from services.producer.deliver.checkpoint import TopicOffsets
@@ -16,7 +16,7 @@ from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import Session
 from services.producer.parse import ParsedChunk, Reject, reject_oversized
-from shared.errors import BrokerUnavailable, PipelineError
+from shared.errors import BrokerUnavailable, DeliveryFailed, PipelineError
 from shared.kafka.producer import Batch, BatchPublisher, DeliveryReport
 from shared.schemas import DeadLetter
 
@@ -237,9 +237,9 @@ class Outbox:
         def on_report(report: DeliveryReport) -> None:
             for callback in self._on_report:
                 callback(report)
-            self._note_end(report)
             if incarnation != self._incarnation:
                 return  # an abandoned incarnation; its chunks were sent again
+            self._note_end(report)
             if report.error is not None:
                 self._failure = self._failure or report.error
                 self._tell_change()
@@ -251,8 +251,15 @@ class Outbox:
 
     def _note_end(self, report: DeliveryReport) -> None:
         ends = self._ends.get(report.topic)
-        if ends is not None and report.error is None and report.first_offset >= 0:
-            ends[report.partition] = max(ends[report.partition], report.first_offset + report.record_count)
+        if ends is None or report.error is not None or report.first_offset < 0:
+            return
+        if report.first_offset < ends[report.partition]:
+            self.fail(DeliveryFailed(f"{report.topic} was made anew while lines flowed into it"))
+        ends[report.partition] = report.first_offset + report.record_count
+
+    def forget_others_than(self, generations: Collection[str]) -> None:
+        """No other file is read by this run: where lines of them stand in the topics does not matter any more."""
+        self._delivered.forget_others_than(generations)
 
     def fail(self, error: PipelineError) -> None:
         """Something else than a batch of this outbox has ended the session."""

@@ -35,11 +35,12 @@ class _FileProgress:
 
 
 class Progress:
-    """The contiguous confirmed prefix per file generation. Forgets the files that were confirmed longest ago."""
+    """The contiguous confirmed prefix per file generation. Forgets files that were read long ago, if not open."""
 
     def __init__(self, known: Iterable[KnownFile]) -> None:
         self._files: dict[str, _FileProgress] = {}
         self._floors: dict[str, KnownFile] = {}
+        self._held: frozenset[str] = frozenset()
         self.changes = 0  # grows with everything that a checkpoint should hold
         for file in known:
             self.open(file)
@@ -56,13 +57,20 @@ class Progress:
             known.seen = file.seen
             self.changes += 1
 
+    def hold(self, generations: Iterable[str]) -> None:
+        """These are open: they are not forgotten, however long nothing was read of them."""
+        self._held = frozenset(generations)
+
     def raise_floors(self, files: Iterable[KnownFile]) -> None:
         """What another host or an earlier run has confirmed is confirmed, though this run may read it again."""
         for file in files:
             known = self._floors.get(file.identity.generation)
             if known is None or file.position > known.position:
+                self._floors.pop(file.identity.generation, None)
                 self._floors[file.identity.generation] = file
                 self.changes += 1
+        while len(self._floors) > MAX_REMEMBERED_FILES:
+            del self._floors[next(iter(self._floors))]
 
     def begin(self, chunk: Chunk) -> None:
         """A chunk was read; everything before it was read too."""
@@ -74,7 +82,12 @@ class Progress:
         known.seen = chunk.seen or known.seen
         self._files[chunk.file.generation] = known
         if len(self._files) > MAX_REMEMBERED_FILES:
-            del self._files[next(iter(self._files))]
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        forgotten = next((generation for generation in self._files if generation not in self._held), None)
+        if forgotten is not None:
+            del self._files[forgotten]
 
     def confirm(self, chunk: Chunk) -> None:
         """Every record and reject of the chunk is confirmed."""
@@ -88,10 +101,12 @@ class Progress:
 
     def snapshot(self) -> list[KnownFile]:
         """What may be remembered across a restart, the least recently read file first."""
-        files = {generation: file for generation, file in self._floors.items() if generation not in self._files}
+        others = [file for generation, file in self._floors.items() if generation not in self._files]
+        room = max(0, MAX_REMEMBERED_FILES - len(self._files))
+        files = others[len(others) - min(room, len(others)) :]
         for generation, progress in self._files.items():
             file, floor = progress.known, self._floors.get(generation)
             if floor is not None and floor.position > file.position:
                 file = replace(floor, seen=file.seen or floor.seen)
-            files[generation] = file
-        return list(files.values())[-MAX_REMEMBERED_FILES:]
+            files.append(file)
+        return files

@@ -22,7 +22,8 @@ from shared.kafka.producer import BatchPublisher
 from shared.runtime.logging import get_logger
 from shared.runtime.settings import KafkaSettings
 
-# A producer tells at least each two seconds that it is alive; one that is silent for so long may be followed.
+# A producer tells so often that it is alive, with or without news. One that is silent for the lease may be followed.
+HEARTBEAT_INTERVAL_S = 2.0
 LEASE_S = 10.0
 LEASE_CHECK_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 15.0
@@ -74,6 +75,7 @@ class DeliveryTarget:
     kafka: KafkaSettings
     topics: tuple[str, str]  # of records and of dead letters
     host: str
+    is_wanted: Callable[[str], bool]  # whether this producer follows files of that path
     publish: Callable[[Sequence[str], str | None], Awaitable[BatchPublisher]]
 
 
@@ -105,11 +107,7 @@ class ExactlyOnceSessions:
 
     async def find(self) -> Checkpoint | None:
         """The checkpoint that Kafka keeps under this name, for a start without one of its own."""
-        async with open_log_reader(self._target.kafka) as reader:
-            records = StateRecords(self._name)
-            await self._read_state(reader, records, 0)
-        kept = records.kept()
-        return kept.checkpoint if kept else None
+        return await find_checkpoint(self._target.kafka, self._state.topic, self._name)
 
     async def begin(self, own: Checkpoint) -> Session:
         """See Sessions. Lines that the predecessor may have sent behind `own` are read from the topics' tails."""
@@ -133,7 +131,9 @@ class ExactlyOnceSessions:
         except (RetryableError, TimeoutError):
             return error
         kept = records.kept()
-        return Fenced(self._describe_other(kept, "took over; this one ends")) if kept else error
+        if kept is None or kept.owner.instance == self._owner.instance:
+            return error  # it has not said its name yet
+        return Fenced(self._describe_other(kept, "took over; this one ends"))
 
     async def _wait_until_alone(self, reader: LogReader, records: StateRecords) -> int:
         """Returns up to where the state is read. Raises StandingBy while another producer lives, Fenced after one."""
@@ -166,14 +166,16 @@ class ExactlyOnceSessions:
     ) -> Session:
         kept = records.kept()
         found = kept.checkpoint if kept else Checkpoint()
+        keeper = TopicKeeper(publisher, self._state, records, self._owner)
+        await keeper.save(found)  # nothing new but the owner: whoever waits for this name sees that it is alive
         # A checkpoint of before a first session, or of at-least-once, knows no tails: then the older ones serve.
         newest = found if found.sequence > own.sequence or not own.tails else own
-        delivered = Delivered(self._target.host, found.files)
+        delivered = Delivered(self._target.host, found.files, self._target.is_wanted)
         ranges = await self._find_tails(reader, publisher, newest.tails)
-        await self._read_tails(reader, ranges, delivered)
+        heartbeat = _Every(HEARTBEAT_INTERVAL_S, lambda: keeper.save(found))
+        await self._read_tails(reader, ranges, delivered, heartbeat)
         self._had_session = True
-        keeper = TopicKeeper(publisher, self._state, records, self._owner)
-        starts, ends = _by_topic(ranges, lambda found: found.start), _by_topic(ranges, lambda found: found.end)
+        starts, ends = _by_topic(ranges, lambda tail: tail.start), _by_topic(ranges, lambda tail: tail.end)
         return Session(publisher, delivered, starts, ends, found, keeper)
 
     async def _find_tails(
@@ -200,7 +202,9 @@ class ExactlyOnceSessions:
             )
         return ranges
 
-    async def _read_tails(self, reader: LogReader, ranges: Mapping[Place, TailRange], delivered: Delivered) -> None:
+    async def _read_tails(
+        self, reader: LogReader, ranges: Mapping[Place, TailRange], delivered: Delivered, heartbeat: _Every
+    ) -> None:
         """Note in `delivered` what stands in these ranges."""
         records_topic, _dead_letter_topic = self._target.topics
         progress = _ReadingProgress(sum(found.end - found.start for found in ranges.values()))
@@ -212,17 +216,36 @@ class ExactlyOnceSessions:
                 else:
                     delivered.note_dead_letter(record.headers)
             progress.add(len(batch.records))
-        get_logger().info("tail_read", records=progress.count, lines_already_delivered=delivered.line_count)
+            await heartbeat.when_due()
+        get_logger().info(
+            "tail_read",
+            records=progress.count,
+            lines_already_delivered=delivered.line_count,
+            not_understood=delivered.strange_count,
+        )
 
     async def _read_state(self, reader: LogReader, records: StateRecords, start: int) -> int:
-        """Read the state topic on from `start`; returns its end."""
-        if not await reader.has_topic(self._state.topic):
-            raise BrokerUnavailable(f"topic {self._state.topic} does not exist yet; the `topics` service makes it")
-        end = (await reader.end_offsets([self._state]))[self._state]
-        async for batch in reader.read({self._state: start}, {self._state: end}):
-            for record in batch.records:
-                records.note(record.key, record.value, record.offset)
-        return end
+        return await _read_state(reader, self._state, records, start)
+
+
+async def find_checkpoint(kafka: KafkaSettings, state_topic: str, name: str) -> Checkpoint | None:
+    """The checkpoint that Kafka keeps of the producer of this name. Raises BrokerUnavailable and the like."""
+    records = StateRecords(name)
+    async with open_log_reader(kafka) as reader:
+        await _read_state(reader, Place(state_topic, 0), records, 0)
+    kept = records.kept()
+    return kept.checkpoint if kept else None
+
+
+async def _read_state(reader: LogReader, place: Place, records: StateRecords, start: int) -> int:
+    """Read the state topic on from `start`; returns its end."""
+    if not await reader.has_topic(place.topic):
+        raise BrokerUnavailable(f"topic {place.topic} does not exist yet; the `topics` service makes it")
+    end = (await reader.end_offsets([place]))[place]
+    async for batch in reader.read({place: start}, {place: end}):
+        for record in batch.records:
+            records.note(record.key, record.value, record.offset)
+    return end
 
 
 class TopicKeeper:
@@ -243,6 +266,20 @@ class TopicKeeper:
                 batch = self._publisher.new_batch()
                 batch.append(timestamp=None, key=key, value=value)
         await self._publisher.confirm(batch, *self._place, SAVE_TIMEOUT_S)
+
+
+class _Every:
+    """Does something when so many seconds are over since the last time."""
+
+    def __init__(self, interval_s: float, action: Callable[[], Awaitable[None]]) -> None:
+        self._interval_s = interval_s
+        self._action = action
+        self._done_at = time.monotonic()
+
+    async def when_due(self) -> None:
+        if time.monotonic() - self._done_at > self._interval_s:
+            await self._action()
+            self._done_at = time.monotonic()
 
 
 class _ReadingProgress:

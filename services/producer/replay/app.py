@@ -21,6 +21,7 @@ from services.producer.settings import ProducerSettings
 from services.producer.tools.command import say
 from services.producer.tools.logs import Log, Logs
 from services.producer.tools.marks import replay_headers
+from services.producer.tools.newest import newest_checkpoint
 from services.producer.tools.progress import Progress
 from shared.errors import FatalError, InvalidSettings, RetryableError
 from shared.kafka.producer import BatchPublisher, DeliveryReport
@@ -68,7 +69,7 @@ async def replay(settings: ProducerSettings, request: Request) -> Sent | None:
     Raises InvalidSettings for a file or range that is not there, FatalError when it could not be sent whole.
     """
     bounds = parse_bound("FROM", request.start), parse_bound("TO", request.end)
-    logs = Logs(settings)
+    logs = Logs(settings, await newest_checkpoint(settings))
     try:
         log = find_log(logs.found, request.file)
         selection = select(*bounds, log.end)

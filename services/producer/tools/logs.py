@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from services.producer.chunk import Chunk, ChunkKind, FileIdentity, KnownFile
-from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
+from services.producer.deliver.checkpoint import Checkpoint
 from services.producer.follow import FileEvent, Follower
 from services.producer.follow.descriptors import allow_many_files
 from services.producer.follow.gzipped_file import GzippedFile
@@ -33,12 +33,11 @@ class Log:
 
 
 class Logs:
-    """Looks once, when it is made; holds the files open until `close`. Raises FatalError for a damaged checkpoint."""
+    """Looks once, when it is made; holds the files open until `close`."""
 
-    def __init__(self, settings: ProducerSettings) -> None:
+    def __init__(self, settings: ProducerSettings, last_run: Checkpoint) -> None:
         allow_many_files()
         self._limits = ReadLimits.for_lines(settings.max_line_bytes)
-        last_run = CheckpointStore(settings.checkpoint_file).load() or Checkpoint()
         positions = {known.identity.generation: known.position for known in last_run.files}
         self._follower = Follower(
             settings.log_files,

@@ -127,6 +127,26 @@ def test_a_checkpoint_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> Non
             store.load()
 
 
+@given(st.integers(0, 2**16), st.integers(1, 255))
+def test_a_checkpoint_with_a_changed_byte_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, change: int
+) -> None:
+    """A name or a number that is still one would be believed."""
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.json"
+    store = CheckpointStore(path)
+    store.save(Checkpoint((KnownFile(file_named("a"), 12345),), {"*.log": 7}, 3, {"nginx_logs": (5, 6)}))
+    whole = bytearray(path.read_bytes())
+    place %= len(whole)
+    whole[place] ^= change
+    path.write_bytes(whole)
+    try:
+        loaded = store.load()
+    except FatalError:
+        return
+    # White space between two values may change, and nothing else.
+    assert loaded == Checkpoint((KnownFile(file_named("a"), 12345),), {"*.log": 7}, 3, {"nginx_logs": (5, 6)})
+
+
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk shows before the old one is gone; a temporary that a crash left is no matter."""
     path = tmp_path / "checkpoint.json"

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.producer.chunk import Chunk, FileIdentity, KnownFile
+from services.producer.deliver import progress as progress_module
 from services.producer.deliver.checkpoint import Checkpoint
 from services.producer.deliver.delivered import Delivered
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.state import Owner, StateRecords, tail_range
 from shared.errors import FatalError
 from shared.schemas import AccessRecord, DeadLetter, DeadLetterReason
+from shared.schemas.dead_letter import SOURCE_GENERATION_HEADER, SOURCE_OFFSET_HEADER
 from shared.schemas.headers import REPLAY_HEADER
 from tests.unit.producer.lines import COMBINED, FILE, parse
 
@@ -107,13 +109,50 @@ def test_everything_below_the_floor_is_delivered() -> None:
 
 def test_the_tail_is_pending_until_its_last_line_is_passed() -> None:
     """As long as it is, the next start must look there again."""
-    parsed = parse(COMBINED, COMBINED)
+    size = len(COMBINED) + 1
+    first, second = parse(COMBINED), parse(COMBINED, COMBINED, start=size)
     delivered = Delivered("web-1")
-    delivered.note_record(parsed.values[1], ())
-    delivered.remove_from(parsed)
+    delivered.note_record(second.values[0], ())
+    delivered.remove_from(first)
     assert delivered.pending
-    delivered.remove_from(parse(COMBINED, start=2 * (len(COMBINED) + 1)))
+    assert delivered.remove_from(second).values == second.values[1:]
     assert not delivered.pending
+
+
+def test_what_no_producer_writes_is_passed_over_and_counted() -> None:
+    """One record of a stranger must not end every start."""
+    (value,) = parse(COMBINED).values
+    delivered = Delivered("web-1")
+    delivered.note_record(value.replace(b'"generation":"2-feed"', b'"generation":"\xff"'), ())
+    headers = dict(letter(FILE.generation, 0).headers())
+    delivered.note_dead_letter([*headers.items(), (SOURCE_OFFSET_HEADER, b"no number")])
+    del headers[SOURCE_GENERATION_HEADER]
+    delivered.note_dead_letter(list(headers.items()))
+    assert (delivered.strange_count, delivered.line_count) == (3, 0)
+
+
+def test_files_that_this_producer_does_not_read_are_not_waited_for() -> None:
+    """Those of another producer on the same host, and those that are gone: else the tail would be pending for ever."""
+    (value,) = parse(COMBINED).values
+    others = Delivered("web-1", (), lambda path: path != FILE.path)
+    others.note_record(value, ())
+    assert not others.pending
+    own = Delivered("web-1")
+    own.note_record(value, ())
+    own.forget_others_than({FILE.generation})
+    assert own.pending
+    own.forget_others_than(set())
+    assert not own.pending
+
+
+def test_open_files_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others were read since: a restart would read a forgotten one from its beginning."""
+    monkeypatch.setattr(progress_module, "MAX_REMEMBERED_FILES", 2)
+    progress = Progress([])
+    progress.hold({"quiet"})
+    for generation in ("quiet", "b", "c", "d"):
+        progress.begin(Chunk(file_of(generation), 0, 5, b"x" * 5))
+    assert positions(progress).keys() == {"quiet", "d"}
 
 
 def test_floors_are_remembered_though_this_run_is_behind_them() -> None:

@@ -16,7 +16,12 @@ from services.producer.deliver.delivered import Delivered
 from services.producer.ledger import Account, Ledger, Tally
 from services.producer.parse import ChunkParser, LogFormat, ParsedChunk, reject_oversized
 from shared.schemas import DeadLetterReason
-from shared.schemas.dead_letter import SOURCE_GENERATION_HEADER, SOURCE_HOST_HEADER, SOURCE_OFFSET_HEADER
+from shared.schemas.dead_letter import (
+    SOURCE_FILE_HEADER,
+    SOURCE_GENERATION_HEADER,
+    SOURCE_HOST_HEADER,
+    SOURCE_OFFSET_HEADER,
+)
 from tests.unit.producer.lines import COMBINED, FILE, chunk_of, parse
 
 PARSER = ChunkParser(LogFormat.AUTO, "web-1")
@@ -135,6 +140,8 @@ class Model:
             if was_delivered and fate != "blank":
                 headers = [
                     (SOURCE_HOST_HEADER, b"web-1"),
+                    (SOURCE_FILE_HEADER, FILE.path.encode()),
+                    (SOURCE_FILE_HEADER, FILE.path.encode()),
                     (SOURCE_GENERATION_HEADER, b"g%d" % step.file),
                     (SOURCE_OFFSET_HEADER, b"%d" % offset),
                 ]
@@ -176,6 +183,7 @@ def found_at(*offsets: int) -> Delivered:
     for offset in offsets:
         header = [
             (SOURCE_HOST_HEADER, b"web-1"),
+            (SOURCE_FILE_HEADER, FILE.path.encode()),
             (SOURCE_GENERATION_HEADER, FILE.generation.encode()),
             (SOURCE_OFFSET_HEADER, b"%d" % offset),
         ]
