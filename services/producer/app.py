@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from services.producer.chunk import MAX_REMEMBERED_FILES
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
+from services.producer.deliver.checkpoint_writer import CheckpointWriter
 from services.producer.deliver.outbox import Outbox, OutboxSettings
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import AtLeastOnceSessions, DeliveryTarget, ExactlyOnceSessions, Sessions
@@ -109,8 +110,7 @@ async def _run(
         outbox,
         progress,
         ledger,
-        store,
-        replace(last, patterns=patterns),
+        CheckpointWriter(store, replace(last, patterns=patterns), progress, outbox, metrics.on_checkpoint),
         found is None or not found.sequence,
         sessions,
         Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S, random.random),

@@ -51,6 +51,10 @@ class ProducerMetrics:
         self.stuck_seconds = gauge("stuck_seconds", "For how long the longest-stuck file does not move.")
         self.connected = gauge("connected", "1 while there is a working Kafka client.")
 
+    def on_checkpoint(self, saved: bool) -> None:
+        """A checkpoint was written, or could not be."""
+        (self.checkpoints if saved else self.checkpoint_errors).inc()
+
     def on_report(self, report: DeliveryReport) -> None:
         """A delivery report came back."""
         self.delivery_latency.observe(report.latency_s)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
+from services.producer.deliver.checkpoint_writer import CheckpointWriter
 from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import HEARTBEAT_INTERVAL_S, Session, Sessions
@@ -26,6 +25,10 @@ NOTHING_TO_DRAIN_TIMEOUT_S = 1.0
 STATE_INTERVAL_S = 1.0
 # Files that are there are open by then: what was delivered of others need not be looked for any more.
 FILES_FOUND_AFTER_S = 60.0
+KNOWN_TO_KAFKA = (
+    "there was neither a checkpoint on disk nor a broker at the start, and now Kafka turns out to keep one of this "
+    "producer. Start it again: it goes on from there"
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Pipeline:
         outbox: Outbox,
         progress: Progress,
         ledger: Ledger,
-        store: CheckpointStore,
-        start: Checkpoint,
+        checkpoints: CheckpointWriter,
         is_first_start: bool,
         sessions: Sessions,
         backoff: Backoff,
@@ -65,11 +67,8 @@ class Pipeline:
         outbox.on_change = self.wake_up
         self._progress = progress
         self._ledger = ledger
-        self._store = store
-        self._checkpoint = start  # the newest; files and tails are filled in when it is taken
+        self._checkpoints = checkpoints
         self._is_first_start = is_first_start  # as far as disk and Kafka could tell
-        self._had_session = False
-        self._is_given_up = False
         self._sessions = sessions
         self._backoff = backoff
         self._limits = limits
@@ -82,20 +81,16 @@ class Pipeline:
         self.session_began_at: float | None = None  # seconds since 1970; None while there is none
         self._failures = 0
         self._confirmed_before = 0
-        self._saved_changes = -1
-        self._checkpoint_failing = False
-        # One thread: a save that was given up while it waited for the disk ends before the next one begins.
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
 
     async def run(self, shutdown: Shutdown) -> None:
         """Raises FatalError when going on makes no sense; whatever was confirmed is in the checkpoint then too."""
         with ChangeNotifier(self._on_file_changed, self._scan_wanted.set) as notifier:
             self._scan(notifier)
-            await self._save_checkpoint()
+            await self._checkpoints.save()
             tasks = [
                 asyncio.create_task(self._deliver_until_shutdown(shutdown)),
                 asyncio.create_task(self._scan_forever(notifier)),
-                asyncio.create_task(self._checkpoint_forever()),
+                asyncio.create_task(self._checkpoints.save_forever(self._limits.checkpoint_interval_s)),
             ]
             waking = asyncio.create_task(self._wake_on_shutdown(shutdown))
             try:
@@ -104,8 +99,8 @@ class Pipeline:
                 for task in (*tasks, waking):
                     task.cancel()
                 await asyncio.wait((*tasks, waking))
-                await self._save_checkpoint()
-                self._disk.shutdown(wait=False)
+                await self._checkpoints.save()
+                self._checkpoints.close()
                 self._follower.close()
             for task in ended:
                 task.result()
@@ -127,7 +122,7 @@ class Pipeline:
         """Connect, deliver until a failure, a shutdown or a renewal, disconnect; after a failure, back off."""
         session = None
         try:
-            session = await self._sessions.begin(self._take_checkpoint())
+            session = await self._sessions.begin(self._checkpoints.take())
             self._metrics.sessions.inc()
             self.session_began_at = time.time()
             await self._resume(session)
@@ -150,27 +145,16 @@ class Pipeline:
     async def _resume(self, session: Session) -> None:
         """Take over what the session found, have it written down, and send what an earlier one left unconfirmed."""
         if self._is_first_start and session.found.sequence:
-            await self._start_over(session.found)
+            # No broker told it better at the start. Nothing was sent yet.
+            await self._checkpoints.give_up_for(session.found)
+            raise FatalError(KNOWN_TO_KAFKA)
         self._is_first_start = False
-        self._checkpoint = replace(self._checkpoint, sequence=max(self._checkpoint.sequence, session.found.sequence))
-        self._had_session = True
+        self._checkpoints.count_on_from(session.found)
         self._progress.raise_floors(session.found.files)
         self._outbox.use(session)
         if session.keeper is not None:
-            await session.keeper.save(self._take_checkpoint())
+            await session.keeper.save(self._checkpoints.take())
         await self._outbox.resend()
-
-    async def _start_over(self, found: Checkpoint) -> None:
-        """This run began as if it were the first, because no broker told it better. Nothing was sent yet."""
-        self._is_given_up = True  # what this run believes must not be saved over it
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, found)
-        except OSError as error:
-            self._log.error("checkpoint_failed", error=error.strerror, path=error.filename)
-        raise FatalError(
-            "there was neither a checkpoint on disk nor a broker at the start, and now Kafka turns out to keep one of "
-            "this producer. Start it again: it goes on from there"
-        )
 
     async def _deliver(self, session: Session, shutdown: Shutdown) -> None:
         """Lines flow until the session is to end; then what is in flight is waited for."""
@@ -186,7 +170,7 @@ class Pipeline:
             await asyncio.wait([keeping])
         self._outbox.check()
         if shutdown.requested and session.keeper is not None:
-            await session.keeper.save(self._take_checkpoint(), released=True)
+            await session.keeper.save(self._checkpoints.take(), released=True)
 
     async def _keep_state(self, session: Session, ended: asyncio.Event) -> None:
         """Write to Kafka what is confirmed, and that this producer is alive.
@@ -204,7 +188,7 @@ class Pipeline:
             if changes == kept_changes and now - kept_at < HEARTBEAT_INTERVAL_S:
                 continue
             try:
-                await session.keeper.save(self._take_checkpoint())
+                await session.keeper.save(self._checkpoints.take())
             except PipelineError as error:
                 self._outbox.fail(error)
                 return
@@ -287,44 +271,6 @@ class Pipeline:
         if self._outbox.in_flight_chunks == 0:
             timeout_s = min(timeout_s, NOTHING_TO_DRAIN_TIMEOUT_S)  # an attempt to connect may be under way
         self._deadline.reschedule(asyncio.get_running_loop().time() + timeout_s)
-
-    async def _checkpoint_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._limits.checkpoint_interval_s)
-            await self._save_checkpoint()
-
-    def _take_checkpoint(self) -> Checkpoint:
-        """What is confirmed now, and where to look for what may be delivered besides: taken in one step.
-
-        Before the first session nothing is known that the last checkpoint did not know, so it is no later one.
-        """
-        self._checkpoint = replace(
-            self._checkpoint,
-            sequence=self._checkpoint.sequence + self._had_session,
-            files=tuple(self._progress.snapshot()),
-            tails=self._outbox.tails,
-        )
-        return self._checkpoint
-
-    async def _save_checkpoint(self) -> None:
-        """Write what is confirmed, if that changed. A failure loses nothing: a restart has more to look for."""
-        changes = self._progress.changes
-        if changes == self._saved_changes or self._is_given_up:
-            return
-        checkpoint = self._take_checkpoint()
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._store.save, checkpoint)
-        except OSError as error:
-            self._metrics.checkpoint_errors.inc()
-            if not self._checkpoint_failing:
-                self._log.error("checkpoint_failed", error=error.strerror, path=error.filename)
-            self._checkpoint_failing = True
-            return
-        if self._checkpoint_failing:
-            self._log.info("checkpoint_recovered")
-        self._checkpoint_failing = False
-        self._saved_changes = changes
-        self._metrics.checkpoints.inc()
 
     def _on_broker_lost(self, error: RetryableError) -> None:
         """Told once per loss. A connection over which nothing was confirmed does not end it."""
