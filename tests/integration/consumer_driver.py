@@ -131,9 +131,7 @@ def committed(broker: str, group: str, topic: str) -> dict[int, int]:
     try:
         while True:
             try:
-                found = asker.committed(
-                    [TopicPartition(topic, number) for number in range(PARTITION_COUNT)], timeout=10
-                )
+                found = asker.committed(places, timeout=10)
             except KafkaException:
                 assert time.monotonic() < give_up_at, f"no coordinator tells the offsets of {group}"
                 time.sleep(POLL_INTERVAL_S)
