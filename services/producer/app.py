@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from services.producer.chunk import MAX_REMEMBERED_FILES
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
 from services.producer.deliver.checkpoint_writer import CheckpointWriter
-from services.producer.deliver.outbox import Outbox, OutboxSettings
+from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress
 from services.producer.deliver.session import AtLeastOnceSessions, DeliveryTarget, ExactlyOnceSessions, Sessions
 from services.producer.deliver.state import Owner
@@ -96,7 +96,7 @@ async def _run(
         max_open_files=most_followed_files(),
     )
     outbox = Outbox(
-        _outbox_settings(settings),
+        settings.outbox_settings(),
         progress,
         now=time.monotonic,
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -220,18 +220,6 @@ def _choose_format(formats: FormatChoice, path: str) -> CompiledFormat:
     else:
         get_logger().info("format_chosen", **told)
     return chosen.format
-
-
-def _outbox_settings(settings: ProducerSettings) -> OutboxSettings:
-    return OutboxSettings(
-        topic=settings.kafka_topic,
-        dead_letter_topic=settings.kafka_dead_letter_topic,
-        partition_by=settings.partition_by,
-        service_name=settings.service_name,
-        host=settings.source_host,
-        max_in_flight_chunks=settings.max_in_flight_chunks,
-        delivery_timeout_s=settings.delivery_timeout_ms / 1000,
-    )
 
 
 def _log_report(report: DeliveryReport) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from services.producer.deliver.outbox import OutboxSettings
 from services.producer.deliver.partition import PartitionBy
 from services.producer.nginx.choice import FormatChoice, load_choice
 from services.producer.nginx.syntax import ConfigurationError
@@ -121,6 +123,19 @@ class ProducerSettings(KafkaSettings):
         if not isinstance(value, str):
             return value
         return tuple(os.path.normpath(pattern.strip()) for pattern in value.split(",") if pattern.strip())
+
+    def outbox_settings(self, headers: Sequence[tuple[str, bytes]] = ()) -> OutboxSettings:
+        """Where records go, each with these headers."""
+        return OutboxSettings(
+            topic=self.kafka_topic,
+            dead_letter_topic=self.kafka_dead_letter_topic,
+            partition_by=self.partition_by,
+            service_name=self.service_name,
+            host=self.source_host,
+            max_in_flight_chunks=self.max_in_flight_chunks,
+            delivery_timeout_s=self.delivery_timeout_ms / 1000,
+            headers=headers,
+        )
 
     def make_parser(self) -> ChunkParser:
         """A parser that says nothing of the formats it takes. Raises InvalidSettings."""

@@ -22,6 +22,10 @@ from shared.runtime.settings import KafkaSettings
 RETRY_BACKOFF_MS = 100
 STOP_TIMEOUT_S = 2.0
 
+# What a call of the client may raise while a broker dies: its own errors, and those of the transport. uvloop raises
+# RuntimeError when a connection was closed under a request.
+CLIENT_ERRORS = (kafka_errors.KafkaError, TimeoutError, OSError, RuntimeError)
+
 _DENIED = (
     kafka_errors.AuthenticationFailedError,
     kafka_errors.AuthenticationMethodNotSupported,
@@ -61,7 +65,7 @@ def translate(error: BaseException, doing: str) -> PipelineError:
         return OwnershipLost(f"the group moved on while {doing}: {reason}")
     if isinstance(error, kafka_errors.KafkaTimeoutError | asyncio.TimeoutError):
         return BrokerUnavailable(f"no answer from the broker in time while {doing}")
-    if isinstance(error, kafka_errors.KafkaConnectionError | OSError):
+    if isinstance(error, kafka_errors.KafkaConnectionError | OSError | RuntimeError):
         return BrokerUnavailable(f"no answer from the broker while {doing}: {reason}")
     return DeliveryFailed(f"{doing} failed: {type(error).__name__}: {reason}")
 
@@ -90,5 +94,5 @@ async def abandon_producer(client: AIOKafkaProducer) -> None:
     try:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await client.client.close()
-    except (kafka_errors.KafkaError, TimeoutError, OSError):
+    except CLIENT_ERRORS:
         pass  # a connection that does not close in time is the operating system's to clean up

@@ -29,7 +29,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -100,7 +100,7 @@ class GroupReader:
                 await client.start()
                 await reader._check_topic()
             client.subscribe([settings.kafka_topic], listener=_Callbacks(reader))
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await reader.stop()
             raise translate(error, "connecting a consumer") from error
         except BaseException:
@@ -136,7 +136,7 @@ class GroupReader:
         fetch, self._fetch = self._fetch, None
         try:
             assignment_number, received = fetch.result()
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             raise translate(error, f"reading {self._topic}") from error
         if assignment_number != self._assignment_number:
             return Polled((), {})  # others read these again, from the offset that was committed
@@ -214,7 +214,7 @@ class GroupReader:
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
-        except (kafka_errors.KafkaError, TimeoutError, OSError):
+        except CLIENT_ERRORS:
             await _abandon(self._client)
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
@@ -251,7 +251,7 @@ async def _answered(doing: str, timeout_s: float) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(timeout_s):
             yield
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+    except CLIENT_ERRORS as error:
         raise translate(error, doing) from error
 
 
@@ -276,6 +276,6 @@ async def _abandon(client: AIOKafkaConsumer) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
-    with suppress(kafka_errors.KafkaError, TimeoutError, OSError):
+    with suppress(*CLIENT_ERRORS):
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await client._client.close()

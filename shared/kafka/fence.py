@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import abandon_producer, client_options, partition_count, translate
+from shared.kafka.connection import CLIENT_ERRORS, abandon_producer, client_options, partition_count, translate
 from shared.runtime.settings import KafkaSettings
 
 FENCE_TIMEOUT_S = 20.0
@@ -53,7 +53,7 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
         # Another start of this name came between, or the transaction took too long: either way, from the beginning.
         await abandon_producer(client)
         raise BrokerUnavailable(f"the fence of {transactional_id} was overtaken while it was raised") from error
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+    except CLIENT_ERRORS as error:
         await abandon_producer(client)
         raise translate(error, "raising the fence") from error
     except BaseException:

@@ -15,7 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from shared.kafka.connection import client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
@@ -59,7 +59,7 @@ async def _translated(doing: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(VIEW_TIMEOUT_S):
             yield
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+    except CLIENT_ERRORS as error:
         raise translate(error, doing) from error
 
 

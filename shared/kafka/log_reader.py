@@ -12,10 +12,9 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka import errors as kafka_errors
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.kafka.records import RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -124,5 +123,5 @@ async def _translated(doing: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             yield
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+    except CLIENT_ERRORS as error:
         raise translate(error, doing) from error

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka import errors as kafka_errors
 from aiokafka.structs import RecordMetadata
 
 from shared.errors import BrokerUnavailable, PipelineError
-from shared.kafka.connection import STOP_TIMEOUT_S, abandon_producer, client_options, partition_count, translate
+from shared.kafka.connection import (
+    CLIENT_ERRORS,
+    STOP_TIMEOUT_S,
+    abandon_producer,
+    client_options,
+    partition_count,
+    translate,
+)
 from shared.kafka.fence import fenced_options, leave_transactions, raise_fence, require_next_epoch
 from shared.kafka.topics import max_message_bytes
 from shared.runtime.settings import KafkaSettings
@@ -107,7 +113,7 @@ class BatchPublisher:
                     require_next_epoch(client, fence_id, fence_epoch)
                     leave_transactions(client)
                 counts = {topic: await partition_count(client, topic) for topic in topics}
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             await abandon_producer(client)
             raise translate(error, "connecting a producer") from error
         except BaseException:
@@ -142,7 +148,7 @@ class BatchPublisher:
         try:
             async with asyncio.timeout(timeout_s):
                 confirmation = await self._client.send_batch(batch, topic, partition=partition)
-        except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+        except CLIENT_ERRORS as error:
             raise translate(error, f"queueing a batch for {topic}/{partition}") from error
 
         def report(first_offset: int, error: PipelineError | None) -> None:
@@ -192,7 +198,7 @@ class BatchPublisher:
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
-        except (kafka_errors.KafkaError, TimeoutError, OSError):
+        except CLIENT_ERRORS:
             await abandon_producer(self._client)
 
     async def abandon(self) -> None:

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.errors import BrokerUnavailable, FatalError
-from shared.kafka.connection import client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.runtime.settings import KafkaSettings
 
 ADMIN_TIMEOUT_S = 30.0
@@ -47,7 +47,7 @@ async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
         async with asyncio.timeout(ADMIN_TIMEOUT_S):
             await client.start()
             yield client
-    except (kafka_errors.KafkaError, TimeoutError, OSError) as error:
+    except CLIENT_ERRORS as error:
         raise translate(error, "administering topics") from error
     finally:
         await client.close()

@@ -17,7 +17,14 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
-from shared.kafka.connection import STOP_TIMEOUT_S, abandon_producer, client_options, partition_count, translate
+from shared.kafka.connection import (
+    CLIENT_ERRORS,
+    STOP_TIMEOUT_S,
+    abandon_producer,
+    client_options,
+    partition_count,
+    translate,
+)
 from shared.kafka.producer import RECORD_OVERHEAD_BYTES, START_TIMEOUT_S
 from shared.kafka.topics import max_message_bytes
 from shared.runtime.settings import KafkaSettings
@@ -110,5 +117,5 @@ class TransactionalPublisher:
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
-        except (kafka_errors.KafkaError, TimeoutError, OSError):
+        except CLIENT_ERRORS:
             await abandon_producer(self._client)

@@ -19,8 +19,6 @@ from typing import Any, cast
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
     KafkaException,
     Message,
     Producer,
@@ -122,30 +120,25 @@ def _admin(broker: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": broker, "log_level": 2})
 
 
-# The coordinator of a group is not there at once after a broker's start.
-_NOT_YET = (
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-)
-
-
 def committed(broker: str, group: str, topic: str) -> dict[int, int]:
-    """The next offset by partition, of those that have a commit."""
+    """The next offset by partition, of those that have a commit.
+
+    Asked as a member would ask: the library's admin client crashes when the group has no coordinator yet.
+    """
     give_up_at = time.monotonic() + DEADLINE_S
-    while True:
-        asked = ConsumerGroupTopicPartitions(
-            group, [TopicPartition(topic, number) for number in range(PARTITION_COUNT)]
-        )
-        [future] = _admin(broker).list_consumer_group_offsets([asked]).values()
-        try:
-            found = future.result(DEADLINE_S).topic_partitions
-        except KafkaException as error:
-            if error.args[0].code() not in _NOT_YET or time.monotonic() > give_up_at:
-                raise
-            time.sleep(POLL_INTERVAL_S)
-        else:
-            return {one.partition: one.offset for one in found if one.offset >= 0}
+    asker = Consumer({"bootstrap.servers": broker, "group.id": group, "log_level": 0})
+    places = [TopicPartition(topic, number) for number in range(PARTITION_COUNT)]
+    try:
+        while True:
+            try:
+                found = asker.committed(places, timeout=10)
+            except KafkaException:
+                assert time.monotonic() < give_up_at, f"no coordinator tells the offsets of {group}"
+                time.sleep(POLL_INTERVAL_S)
+                continue
+            return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}
+    finally:
+        asker.close()
 
 
 def assignments(broker: str, group: str) -> list[frozenset[int]]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from services.producer.deliver.checkpoint import Checkpoint
 from services.producer.deliver.delivered import Delivered
-from services.producer.deliver.outbox import Outbox, OutboxSettings
+from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.progress import Progress as Positions
 from services.producer.deliver.session import Session
 from services.producer.parse import ParsedChunk
@@ -145,7 +145,7 @@ async def _send(settings: ProducerSettings, source: _Source, log: Log, selection
     progress = Progress("sent", selection.end - selection.start, "bytes", time.monotonic)
     changed = asyncio.Event()
     outbox = Outbox(
-        _outbox_settings(settings, replay_headers(sent.run_id, started_at)),
+        settings.outbox_settings(replay_headers(sent.run_id, started_at)),
         positions,
         now=time.monotonic,
         wall_clock_ms=lambda: time.time_ns() // 1_000_000,
@@ -202,16 +202,3 @@ async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         pass  # the deadline of a confirmation is looked at
-
-
-def _outbox_settings(settings: ProducerSettings, headers: tuple[tuple[str, bytes], ...]) -> OutboxSettings:
-    return OutboxSettings(
-        topic=settings.kafka_topic,
-        dead_letter_topic=settings.kafka_dead_letter_topic,
-        partition_by=settings.partition_by,
-        service_name=settings.service_name,
-        host=settings.source_host,
-        max_in_flight_chunks=settings.max_in_flight_chunks,
-        delivery_timeout_s=settings.delivery_timeout_ms / 1000,
-        headers=headers,
-    )

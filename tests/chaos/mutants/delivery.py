@@ -79,12 +79,15 @@ def acks_0() -> None:
 def fence_left_out() -> None:
     """A plain idempotent producer: what a dead predecessor has under way may still be appended."""
 
-    async def raise_no_fence(_settings: KafkaSettings, _transactional_id: str, _topics: Sequence[str]) -> None:
-        return
+    async def raise_no_fence(
+        _settings: KafkaSettings, _transactional_id: str, _topics: Sequence[str]
+    ) -> tuple[int, int]:
+        return -1, -1
 
     absent = {
         "raise_fence": raise_no_fence,
         "fenced_options": lambda _id: {},
+        "require_next_epoch": lambda _client, _id, _epoch: None,
         "leave_transactions": lambda _client: None,
     }
     for name, nothing in absent.items():
