@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, translate
 from shared.kafka.records import RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -115,7 +115,9 @@ async def open_log_reader(settings: KafkaSettings, *, committed_only: bool = Fal
             await client.start()
         yield LogReader(client)
     finally:
-        await client.stop()
+        with suppress(*CLIENT_ERRORS):  # it has nothing to finish
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await client.stop()
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
-from aiokafka import errors as kafka_errors
 
 from shared.kafka.connection import (
     CLIENT_ERRORS,
@@ -76,7 +75,7 @@ class TransactionalPublisher:
                 counts = {topic: await partition_count(client, topic) for topic in topics}
         except BaseException as error:
             await abandon_producer(client)
-            if isinstance(error, kafka_errors.KafkaError | TimeoutError | OSError):
+            if isinstance(error, CLIENT_ERRORS):
                 raise translate(error, "starting transactions") from error
             raise
         return cls(client, counts, limit_bytes - RECORD_OVERHEAD_BYTES)
@@ -95,7 +94,7 @@ class TransactionalPublisher:
                 await self._publish(records)
         except BaseException as error:
             await abandon_producer(self._client)
-            if isinstance(error, kafka_errors.KafkaError | TimeoutError | OSError):
+            if isinstance(error, CLIENT_ERRORS):
                 raise translate(error, "publishing in a transaction") from error
             raise
 

@@ -25,6 +25,7 @@ from services.producer.tools.newest import newest_checkpoint
 from services.producer.tools.progress import Progress
 from shared.errors import FatalError, InvalidSettings, RetryableError
 from shared.kafka.producer import BatchPublisher, DeliveryReport
+from shared.runtime.lifecycle import happens
 
 CHECK_INTERVAL_S = 0.5
 
@@ -187,18 +188,10 @@ async def _pump(settings: ProducerSettings, source: _Source, outbox: Outbox, cha
             while not outbox.has_room:
                 outbox.check()
                 changed.clear()
-                await _wait_at_most(changed, CHECK_INTERVAL_S)
+                await happens(changed, CHECK_INTERVAL_S)
             await outbox.submit(parsed)
         await outbox.drain()
     except BaseException:
         await publisher.abandon()
         raise
     await publisher.close()
-
-
-async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass  # the deadline of a confirmation is looked at
