@@ -6,8 +6,9 @@ KAFKA_BOOTSTRAP_SERVERS names a broker to use instead; tests that stop the broke
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from compose.local.broker import Broker
 
 PARTITION_COUNT = 8
 DEADLINE_S = 120.0
+METADATA_POLL_INTERVAL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,26 @@ def made_topics(broker: str, partition_count: int) -> Iterator[Topics]:
     names = [made.records, made.dead_letters]
     wanted = [NewTopic(name, made.partition_count, 1) for name in names]
     wanted.append(NewTopic(made.state, 1, 1, config={"cleanup.policy": "compact"}))
-    for future in admin.create_topics(wanted).values():
-        future.result(DEADLINE_S)
+    create_topics(admin, wanted)
     yield made
     for future in admin.delete_topics([*names, made.state]).values():
         future.result(DEADLINE_S)
+
+
+def create_topics(admin: AdminClient, wanted: Sequence[NewTopic]) -> None:
+    """Return when everybody who asks the broker sees them: its metadata follow the creation by some milliseconds."""
+    for future in admin.create_topics(list(wanted)).values():
+        future.result(DEADLINE_S)
+    give_up_at = time.monotonic() + DEADLINE_S
+    while not all(_has_leaders(admin, topic) for topic in wanted):
+        assert time.monotonic() < give_up_at, f"no leaders in {DEADLINE_S:g} s: {wanted}"
+        time.sleep(METADATA_POLL_INTERVAL_S)
+
+
+def _has_leaders(admin: AdminClient, wanted: NewTopic) -> bool:
+    found = admin.list_topics(timeout=DEADLINE_S).topics.get(wanted.topic)
+    return (
+        found is not None
+        and len(found.partitions) == wanted.num_partitions
+        and all(partition.leader >= 0 for partition in found.partitions.values())
+    )

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from compose.local.broker import Broker
-from tests.integration.conftest import DEADLINE_S, Topics
+from tests.integration.conftest import DEADLINE_S, Topics, create_topics
 from tests.integration.consumer_driver import until
 from tests.integration.producer_driver import RunningProducer, Site, append, audit, lines, read_topic
 from tests.integration.test_producer_faults import confirmed, writing
@@ -223,8 +223,7 @@ def test_a_topic_that_was_made_anew_is_told(site: Site) -> None:
     admin = AdminClient({"bootstrap.servers": site.bootstrap_servers})
     admin.delete_topics([site.topics.records])[site.topics.records].result(DEADLINE_S)
     until(lambda: site.topics.records not in admin.list_topics(timeout=10).topics, "the topic is gone")
-    made = admin.create_topics([NewTopic(site.topics.records, site.topics.partition_count, 1)])
-    made[site.topics.records].result(DEADLINE_S)
+    create_topics(admin, [NewTopic(site.topics.records, site.topics.partition_count, 1)])
     append(site.log, lines(1000, 500))
     with site.producer() as producer:
         producer.wait_for_event("topic_recreated")

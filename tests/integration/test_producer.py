@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
     NewTopic,
 )
 
-from tests.integration.conftest import DEADLINE_S, PARTITION_COUNT, Topics
+from tests.integration.conftest import DEADLINE_S, PARTITION_COUNT, Topics, create_topics
 from tests.integration.consumer_driver import ROOT, until
 from tests.integration.producer_driver import EXIT_TIMEOUT_S, Site, append, audit, line, lines, read_topic
 
@@ -225,8 +225,7 @@ def test_topics_that_are_not_there_yet_are_waited_for(site: Site) -> None:
     append(site.log, lines(0, 100))
     with site.producer() as producer:
         producer.wait_for_event("broker_unavailable")
-        for future in admin.create_topics([NewTopic(late.records, PARTITION_COUNT, 1)]).values():
-            future.result(DEADLINE_S)
+        create_topics(admin, [NewTopic(late.records, PARTITION_COUNT, 1)])
         until(lambda: position(site) == site.log.stat().st_size, "all confirmed")
         assert len(producer.events("broker_unavailable")) == 1
         assert producer.terminate() == 0

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.integration.conftest import DEADLINE_S, PARTITION_COUNT, Topics
+from tests.integration.conftest import DEADLINE_S, PARTITION_COUNT, Topics, create_topics
 from tests.integration.consumer_driver import ROOT, until
 from tests.integration.producer_driver import Found, Site, append, audit, line, lines, read_topic
 
@@ -35,8 +35,7 @@ def empty_topics(broker: str) -> Iterator[Topics]:
     made = Topics(f"copied-{run}", f"copied-letters-{run}", "(none)")
     admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
     names = [made.records, made.dead_letters]
-    for future in admin.create_topics([NewTopic(name, made.partition_count, 1) for name in names]).values():
-        future.result(DEADLINE_S)
+    create_topics(admin, [NewTopic(name, made.partition_count, 1) for name in names])
     yield made
     for future in admin.delete_topics(names).values():
         future.result(DEADLINE_S)
