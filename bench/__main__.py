@@ -1,10 +1,8 @@
-"""`python -m bench`, or `make bench`: our services beside other ways to do the same.
-
-QUICK=1 takes about 2 minutes, WRITE=1 writes docs/benchmarks.md and docs/benchmarks.json.
-"""
+"""`python -m bench`, or `make bench`: our services beside other ways to do the same."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
@@ -16,10 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bench.contender import Suite
-from bench.document import markdown, samples_json
+from bench.document import markdown
 from bench.errors import BenchmarkFailed
 from bench.machine import conditions_of
 from bench.rounds import SuiteResult, run_count, run_suite
+from bench.samples import read_samples, samples_json
 from bench.stage import Stage
 from bench.suites import make_suites
 from bench.tables import TextTable, figures_table, ratios_table
@@ -32,31 +31,68 @@ PUBLISHED_SAMPLES_FILE = ROOT / "docs" / "benchmarks.json"
 
 
 def main() -> int:
-    """Run everything. Returns the exit code: 1 when a contender failed."""
+    """Run everything. Returns the exit code: 1 when a contender failed, 2 for an argument that is none."""
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    suites = make_suites(quick=_flag("QUICK"))
-    started_at = time.monotonic()
+    arguments = _arguments()
+    suites = make_suites(quick=arguments.quick)
     try:
-        results = _run_all(suites, console)
+        if not arguments.from_samples:
+            _measure(suites, console)
+        if arguments.write or arguments.from_samples:
+            _publish(suites, console)
     except BenchmarkFailed as error:
         console.print(f"The benchmark was ended: {error}", style="bold red")
         return 1
-    conditions = conditions_of(results, time.monotonic() - started_at)
-    for name, value in conditions.described().items():
-        console.print(f"{name}: {value}", highlight=False)
-    samples = samples_json(results, conditions)
-    SAMPLES_FILE.parent.mkdir(exist_ok=True)
-    SAMPLES_FILE.write_text(samples + "\n")
-    console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {conditions.elapsed_s / 60:.1f} minutes.")
-    if _flag("WRITE"):
-        PUBLISHED_SAMPLES_FILE.write_text(samples + "\n")
-        TEXT_FILE.write_text(markdown(results, conditions))
-        console.print(f"Written: {TEXT_FILE.relative_to(ROOT)}")
     return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measures the services beside other ways to do the same work, against a real broker that it starts "
+        "on free ports. Takes about 10 minutes and both cores: run nothing else meanwhile.",
+    )
+    parser.add_argument("--quick", action="store_true", default=_flag("QUICK"), help="2 minutes (make: QUICK=1)")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        default=_flag("WRITE"),
+        help=f"write {TEXT_FILE.relative_to(ROOT)} and its samples (make: WRITE=1)",
+    )
+    parser.add_argument(
+        "--from-samples",
+        action="store_true",
+        help=f"measure nothing; write the document from {SAMPLES_FILE.relative_to(ROOT)}, the samples of the last run",
+    )
+    arguments = parser.parse_args()
+    if arguments.quick and (arguments.write or arguments.from_samples):
+        parser.error("a quick run is not written down: its figures are too coarse")
+    return arguments
 
 
 def _flag(name: str) -> bool:
     return os.environ.get(name, "") not in ("", "0")
+
+
+def _measure(suites: Sequence[Suite], console: Console) -> None:
+    started_at = time.monotonic()
+    results = _run_all(suites, console)
+    conditions = conditions_of(results, time.monotonic() - started_at)
+    for name, value in conditions.described().items():
+        console.print(f"{name}: {value}", highlight=False)
+    SAMPLES_FILE.parent.mkdir(exist_ok=True)
+    SAMPLES_FILE.write_text(samples_json(results, conditions))
+    console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {conditions.elapsed_s / 60:.1f} minutes.")
+
+
+def _publish(suites: Sequence[Suite], console: Console) -> None:
+    try:
+        samples = SAMPLES_FILE.read_text()
+    except FileNotFoundError as error:
+        raise BenchmarkFailed(f"{SAMPLES_FILE.relative_to(ROOT)} is not there; run without --from-samples") from error
+    TEXT_FILE.write_text(markdown(*read_samples(samples, suites)))
+    PUBLISHED_SAMPLES_FILE.write_text(samples)
+    console.print(f"Written: {TEXT_FILE.relative_to(ROOT)}")
 
 
 def _run_all(suites: Sequence[Suite], console: Console) -> list[SuiteResult]:

@@ -1,8 +1,7 @@
-"""docs/benchmarks.md and the samples behind it, both made from a run."""
+"""docs/benchmarks.md, made from the samples of a run."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from bench.machine import Conditions
@@ -64,29 +63,3 @@ def _section(result: SuiteResult) -> str:
 def _table(table: TextTable) -> str:
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def samples_json(results: Sequence[SuiteResult], conditions: Conditions) -> str:
-    """Every sample, for programs."""
-    return json.dumps(
-        {
-            "conditions": {"date": conditions.date, **conditions.described()},
-            "suites": [
-                {
-                    "title": result.suite.title,
-                    "samples": [
-                        {
-                            "round": sample.round,
-                            "place": sample.place,
-                            "contender": sample.contender,
-                            **{name: round(value, 4) for name, value in sample.figures.items()},
-                        }
-                        for sample in result.samples
-                    ],
-                }
-                for result in results
-            ],
-        },
-        indent=1,
-        ensure_ascii=False,
-    )

@@ -1,11 +1,8 @@
-"""`make chaos`: every scenario and every mutation, with a table at the end and docs/chaos-report.md from the run.
-
-SCENARIO=name,name plays some (scenarios or mutations; their page is .run/chaos-report.md), SEED=number repeats a run's
-random choices, DELIVERY=at-least-once plays in that mode. Exit code 0 when every verdict is as it has to be.
-"""
+"""`make chaos`: every scenario and every mutation, with a table at the end and docs/chaos-report.md from the run."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import secrets
 import sys
@@ -71,8 +68,24 @@ def plan_of(environment: dict[str, str]) -> Plan:
     return Plan(Mode(delivery), int(seed))
 
 
+def _teach() -> None:
+    """--help; there are no other arguments."""
+    names = [*SCENARIOS, *(mutation.name for mutation in MUTATIONS)]
+    argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Brings every fault upon the services and counts what arrived: about 20 minutes, against a real "
+        "broker.\nExit code 0 when every verdict is as it has to be. Settings come from the environment:\n\n"
+        "  SCENARIO=name,name      some scenarios or mutations; their page is .run/chaos-report.md\n"
+        "  SEED=number             the random choices of an earlier run\n"
+        "  DELIVERY=at-least-once  that mode; doubled lines are allowed then\n",
+        epilog="scenarios and mutations:\n  " + "\n  ".join(names),
+    ).parse_args()
+
+
 def main() -> int:
     """Play what is asked for; 0 when all is as it has to be."""
+    _teach()
     console = Console(soft_wrap=True)
     names = os.environ.get("SCENARIO", "")
     scenarios, mutations = chosen(names)
