@@ -6,7 +6,9 @@
     │   ├── DeliveryFailed      a batch was not confirmed; the producer client must be replaced
     │   ├── StandingBy          another producer of this name is alive; wait until it is gone
     │   ├── OwnershipLost       the group gave these partitions to another member
-    │   └── SinkUnavailable     the sink could not take the batch
+    │   ├── SinkUnavailable     the sink is away: no fault of the batch, wait until it is back
+    │   └── BatchFailed         the sink is there and failed at this batch; it may take it the next time
+    ├── RecordsRejected         the sink will never take these records; set them aside
     ├── InvalidRequest          somebody asked over HTTP for what there is not; the answer says so
     └── FatalError              no repetition helps; the process says why and exits
         ├── InvalidSettings     a setting is missing or wrong
@@ -14,8 +16,8 @@
         ├── Fenced              another producer of this name took over
         └── HandlerNotFound     HANDLER names no async function
 
-A RetryableError is handled by the pipeline that called, an InvalidRequest by the HTTP server, a FatalError by the entry
-point alone.
+A RetryableError or RecordsRejected is handled by the pipeline that called, an InvalidRequest by the HTTP server, a
+FatalError by the entry point alone.
 """
 
 from __future__ import annotations
@@ -46,7 +48,31 @@ class OwnershipLost(RetryableError):
 
 
 class SinkUnavailable(RetryableError):
-    """The sink could not take the batch."""
+    """The sink is away or full. Nothing is wrong with the batch: it waits, and is never set aside for this."""
+
+
+class BatchFailed(RetryableError):
+    """The sink failed at this batch. When it goes on failing, the records that it fails at are set aside.
+
+    `cause_name` is the type of what it raised.
+    """
+
+    def __init__(self, message: str, cause_name: str) -> None:
+        super().__init__(message)
+        self.cause_name = cause_name
+
+
+class RecordsRejected(PipelineError):
+    """The sink will never take these records of the batch; it has taken nothing of the batch yet.
+
+    `offsets` are those of the records; None when the sink cannot tell which of the batch. `cause_name` is the type of
+    what it raised.
+    """
+
+    def __init__(self, message: str, cause_name: str, offsets: frozenset[int] | None = None) -> None:
+        super().__init__(message)
+        self.cause_name = cause_name
+        self.offsets = offsets
 
 
 class InvalidRequest(PipelineError):

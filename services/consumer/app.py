@@ -13,12 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.metrics import Metrics
-from services.consumer.pipeline import Pipeline, Tools
+from services.consumer.pipeline import Pipeline
 from services.consumer.readiness import Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
 from services.consumer.sinks.base import Sink
 from services.consumer.supervisor import Supervisor
+from services.consumer.tools import Tools
 from services.consumer.watch import STALLED_AFTER_S, Watch
 from shared.backoff import Backoff
 from shared.runtime.http import Health, serve_http
@@ -39,7 +40,7 @@ async def serve(settings: ConsumerSettings, shutdown: Shutdown) -> None:
     readiness = Readiness(health, log, time.monotonic, metrics.error)
     broker_backoff = Backoff(BROKER_RETRY_FIRST_S, BROKER_RETRY_LONGEST_S, random.random)
     sink_backoff = Backoff(SINK_RETRY_FIRST_S, settings.sink_retry_max_ms / 1000, random.random)
-    dead_letters = DeadLetterQueue(settings, readiness, health, broker_backoff, shutdown)
+    dead_letters = DeadLetterQueue(settings, readiness, health, metrics, log, broker_backoff, shutdown)
 
     async with _opened(SINKS[settings.sink_name](settings)) as sink, serve_http(settings, health, registry):
         tools = Tools(sink, dead_letters, readiness, health, metrics, log, sink_backoff, shutdown)

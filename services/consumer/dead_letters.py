@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
+from services.consumer.metrics import Metrics
 from services.consumer.readiness import Obstacle, Readiness
 from shared.backoff import Backoff
 from shared.errors import BrokerUnavailable, RetryableError
 from shared.kafka.producer import Batch, BatchPublisher, DeliveryReport
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
+from shared.runtime.logging import Logger
 from shared.runtime.settings import KafkaSettings
 from shared.schemas import DeadLetter
 
@@ -24,9 +26,18 @@ class DeadLetterQueue:
     """Owns a producer client from the first reject on; a client that failed is replaced, as its module demands."""
 
     def __init__(
-        self, settings: KafkaSettings, readiness: Readiness, health: Health, backoff: Backoff, shutdown: Shutdown
+        self,
+        settings: KafkaSettings,
+        readiness: Readiness,
+        health: Health,
+        metrics: Metrics,
+        log: Logger,
+        backoff: Backoff,
+        shutdown: Shutdown,
     ) -> None:
         self._settings = settings
+        self._metrics = metrics
+        self._log = log
         self._readiness = readiness
         self._health = health
         self._backoff = backoff
@@ -34,10 +45,25 @@ class DeadLetterQueue:
         self._publisher: BatchPublisher | None = None
 
     async def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Repeat until all are confirmed; what was confirmed of a failed attempt is published twice.
+        """Of one partition, at least one. Repeats until all are confirmed; then they are counted and told.
 
-        Raises RetryableError only when a shutdown is requested and an attempt has failed; FatalError when refused.
+        What was confirmed of a failed attempt is published twice. Raises RetryableError only when a shutdown is
+        requested and an attempt has failed; FatalError when refused.
         """
+        await self._publish(letters)
+        first = letters[0]
+        for letter in letters:
+            self._metrics.dead_lettered(letter.original_partition or 0, letter.reason)
+        self._log.warning(
+            "records_dead_lettered",
+            partition=first.original_partition,
+            count=len(letters),
+            first_offset=first.original_offset,
+            reason=first.reason,
+            because=first.message,
+        )
+
+    async def _publish(self, letters: Sequence[DeadLetter]) -> None:
         failures = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The way of a record: poll → decode → rejects confirmed as dead letters → sink → flush → commit.
+"""The way of a record: poll → decode → rejects confirmed as dead letters → feeder → sink → flush → commit.
 
 Offsets that hold no record, such as the markers that the producer's fence leaves, are passed over once all that was
 polled is taken, and committed too: else a partition that ends with one would lag for ever.
@@ -11,24 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
-from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch, decode
-from services.consumer.metrics import Metrics
+from services.consumer.feeder import Feeder
 from services.consumer.progress import Gap, PartitionProgress, missing_offsets
-from services.consumer.readiness import Obstacle, Readiness
+from services.consumer.readiness import Obstacle
 from services.consumer.settings import ConsumerSettings
-from services.consumer.sinks.base import Sink
-from shared.backoff import Backoff
-from shared.errors import FatalError, OwnershipLost, PipelineError, RetryableError, SinkUnavailable
+from services.consumer.tools import Tools
+from shared.errors import OwnershipLost, PipelineError, RetryableError
 from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.records import RecordBatch
-from shared.runtime.http import Health
-from shared.runtime.lifecycle import Shutdown
-from shared.runtime.logging import Logger
 
 POLL_TIMEOUT_S = 0.5
 COMMIT_TIMEOUT_S = 5.0
@@ -37,20 +31,6 @@ ANSWER_TIMEOUT_S = 5.0
 REJOIN_RESERVE_S = 1.0
 # After the group has taken partitions away, how long until it must have begun to assign anew.
 LOST_GRACE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the pipeline works with; the composition root makes them."""
-
-    sink: Sink
-    dead_letters: DeadLetterQueue
-    readiness: Readiness
-    health: Health
-    metrics: Metrics
-    log: Logger
-    sink_backoff: Backoff
-    shutdown: Shutdown
 
 
 class Pipeline:
@@ -65,19 +45,28 @@ class Pipeline:
         self._asking = asyncio.Lock()
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
-        self._sink_busy_since: float | None = None
+        self._feeder = Feeder(settings, tools, self._taken)
         self._committed_at = time.monotonic()
         self.processed_total = 0
-        self.in_flight = 0
 
     @property
     def owned(self) -> dict[int, PartitionProgress]:
         """Progress by partition, of those that are this replica's now."""
         return dict(self._owned)
 
+    @property
+    def in_flight(self) -> int:
+        """Records that are polled and that the sink has not taken."""
+        return self._feeder.in_flight
+
+    @property
+    def waiting(self) -> frozenset[int]:
+        """Partitions that are not polled for the moment, because of the sink."""
+        return frozenset(self._owned if self._feeder.sink_is_down else self._feeder.waiting)
+
     def sink_busy_for_s(self, now: float) -> float:
         """How long the sink has been at one attempt; 0 while it has nothing. `now` is monotonic."""
-        return 0.0 if self._sink_busy_since is None else now - self._sink_busy_since
+        return self._feeder.busy_for_s(now)
 
     async def connect(self) -> GroupReader:
         """Begin a membership. Raises BrokerUnavailable or AccessDenied."""
@@ -87,7 +76,6 @@ class Pipeline:
             settings.auto_offset_reset,
             settings.session_timeout_ms,
             settings.rebalance_timeout_ms,
-            settings.max_poll_interval_ms,
         )
         self._tools.readiness.block(Obstacle.GROUP, "joining the group")
         self._reader = await GroupReader.start(settings, membership, self)
@@ -103,13 +91,16 @@ class Pipeline:
         polled_for = self.owned
         self._check_ownership(reader, polled.batches)
         async with self._turn:
-            await self._begin(reader, polled_for)
+            moved = await self._begin(reader, polled_for)
             for batch in polled.batches:
-                await self._process(batch, polled_for.get(batch.partition))
-            # Not before, and not when any of them failed: the positions are behind all of these batches.
-            self._pass_over(polled.read_to, polled_for)
+                if batch.partition not in moved:
+                    await self._process(batch, polled_for.get(batch.partition))
+            await self._feeder.feed_waiting()
+            # Not before: the positions are behind all of these batches.
+            self._pass_over({at: to for at, to in polled.read_to.items() if at not in moved}, polled_for)
             if self._commit_due():
-                await self._flush_and_commit(self._flush_with_retries)
+                await self._flush_and_commit()
+            reader.rest(self.waiting)
 
     async def disconnect(self) -> bool:
         """Finish what is in flight, commit, leave the group; bounded. Returns whether all is committed."""
@@ -137,19 +128,29 @@ class Pipeline:
         if strange and not lost_lately:
             raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
 
-    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> None:
-        """Ask once after an assignment where the group had come to: what it lost while it was away shows as a gap."""
+    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> Collection[int]:
+        """After an assignment: ask the group and the sink where they had come to; what is lost since shows as a gap.
+
+        Returns the partitions whose reading was moved to where the sink is; what was polled of them is not theirs.
+        """
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
-        if fresh:
-            committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
-            for partition, progress in fresh.items():
-                progress.begin(committed[partition])
+        if not fresh:
+            return ()
+        committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
+        at_sink = await self._tools.sink.resume(self._settings.kafka_topic, fresh)
+        moved = {partition: offset for partition, offset in at_sink.items() if offset != committed[partition]}
+        reader.seek(moved)
+        for partition, progress in fresh.items():
+            progress.begin(committed[partition], at_sink.get(partition))
+        return moved.keys()
 
     def _pass_over(self, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]) -> None:
         for partition, position in read_to.items():
             progress = polled_for.get(partition)
             if progress is None or self._owned.get(partition) is not progress:
                 continue  # given away since the poll
+            if partition in self._feeder.waiting:
+                continue
             if position >= (progress.received_to or 0):
                 self._note_gap(partition, progress, position)
                 progress.pass_over(position)
@@ -157,24 +158,21 @@ class Pipeline:
     async def _process(self, batch: RecordBatch, progress: PartitionProgress | None) -> None:
         if progress is None or self._owned.get(batch.partition) is not progress:
             return  # given away between the poll and now
-        started_at = time.monotonic()
         self._note_received(batch, progress)
         decoded = decode(batch, self._settings.group_id, self._settings.service_name)
         if decoded.rejects:
-            await self._set_aside(decoded)
-        if decoded.records:
-            await self._repeat(lambda: self._tools.sink.write(decoded))
-        self._in_flight(0)
+            await self._tools.dead_letters.publish(decoded.rejects)
+        await self._feeder.feed(decoded, progress)
+
+    def _taken(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         if self._owned.get(batch.partition) is not progress:
             self._tools.sink.forget([batch.partition])
             return  # it took too long: the group gave the partition to another member meanwhile
-        progress.take(batch.first_offset, batch.next_offset, batch.records[-1].timestamp)
-        self.processed_total += len(decoded.records)
-        self._tools.metrics.processed(batch.partition, len(decoded.records))
-        self._tools.metrics.batch_seconds.observe(time.monotonic() - started_at)
+        progress.take(batch.first_offset, batch.next_offset, batch.newest_timestamp_ms)
+        self.processed_total += len(batch.records)
+        self._tools.metrics.processed(batch.partition, len(batch.records))
 
     def _note_received(self, batch: RecordBatch, progress: PartitionProgress) -> None:
-        self._in_flight(len(batch.records))
         self._tools.metrics.received(batch.partition, len(batch.records))
         self._note_gap(batch.partition, progress, batch.first_offset)
         progress.receive(batch.first_offset, batch.next_offset)
@@ -200,64 +198,26 @@ class Pipeline:
                 before = gap.expected + missing
                 self._tools.log.warning("offsets_missing", partition=gap.partition, before=before, count=missing)
 
-    def _in_flight(self, count: int) -> None:
-        self.in_flight = count
-        self._tools.metrics.in_flight_records.set(count)
-
-    async def _set_aside(self, decoded: DecodedBatch) -> None:
-        await self._tools.dead_letters.publish(decoded.rejects)
-        for letter in decoded.rejects:
-            self._tools.metrics.dead_lettered(decoded.partition, letter.reason)
-        self._tools.log.warning(
-            "records_dead_lettered",
-            partition=decoded.partition,
-            count=len(decoded.rejects),
-            first_offset=decoded.rejects[0].original_offset,
-            because=decoded.rejects[0].message,
-        )
-
-    async def _repeat(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Until the sink takes it. Raises FatalError after the last attempt, or the first one after a shutdown."""
-        for failures in range(1, self._settings.sink_max_attempts + 1):
-            try:
-                await self._timed(attempt)
-            except SinkUnavailable as error:
-                self._tools.readiness.block(Obstacle.SINK, str(error))
-                last = failures == self._settings.sink_max_attempts
-                if last or await self._tools.shutdown.wait_at_most(self._tools.sink_backoff.delay_s(failures)):
-                    raise FatalError(f"gave up on the sink after {failures} attempts: {error}") from error
-                self._tools.metrics.sink_retries.inc()
-                self._tools.health.progressed()
-            else:
-                self._tools.readiness.clear(Obstacle.SINK)
-                return
-
-    async def _timed(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        self._sink_busy_since = time.monotonic()
-        try:
-            await attempt()
-        finally:
-            self._sink_busy_since = None
-
     def _commit_due(self) -> bool:
         waited_s = time.monotonic() - self._committed_at
         return waited_s >= self._settings.commit_interval_ms / 1000
 
     def _poll_timeout_s(self) -> float:
-        """No longer than the commit may wait, while there is something to commit."""
-        if not any(progress.has_taken for progress in self._owned.values()):
-            return POLL_TIMEOUT_S
-        waited_s = time.monotonic() - self._committed_at
-        return max(0.001, min(POLL_TIMEOUT_S, self._settings.commit_interval_ms / 1000 - waited_s))
+        """No longer than the commit, or what waits for the sink, may wait."""
+        now = time.monotonic()
+        due = [now + POLL_TIMEOUT_S]
+        if any(progress.has_taken for progress in self._owned.values()):
+            due.append(self._committed_at + self._settings.commit_interval_ms / 1000)
+        if self._feeder.next_attempt_at is not None:
+            due.append(self._feeder.next_attempt_at)
+        return max(0.001, min(due) - now)
 
-    async def _flush_with_retries(self) -> None:
-        await self._repeat(self._tools.sink.flush)
-
-    async def _flush_and_commit(self, flush: Callable[[], Awaitable[None]]) -> None:
-        """Make everything taken durable and tell the group. Raises what `flush` raises."""
+    async def _flush_and_commit(self) -> bool:
+        """Make everything taken durable and tell the group; False when the sink is away. Raises what `flush` raises."""
         flushed = dict(self._owned)
         if any(progress.has_taken for progress in flushed.values()):
-            await flush()
+            if not await self._feeder.flush():
+                return False
             for progress in flushed.values():
                 progress.flush()
         self._committed_at = time.monotonic()
@@ -266,12 +226,13 @@ class Pipeline:
             for partition, progress in flushed.items()
             if self._owned.get(partition) is progress and (offset := progress.uncommitted) is not None
         }
-        if not moved or self._reader is None:
-            return
+        if moved and self._reader is not None:
+            await self._commit(self._reader, moved)
+        return True
+
+    async def _commit(self, reader: GroupReader, moved: Mapping[int, tuple[PartitionProgress, int]]) -> None:
         try:
-            await self._reader.commit(
-                {partition: offset for partition, (_p, offset) in moved.items()}, COMMIT_TIMEOUT_S
-            )
+            await reader.commit({partition: offset for partition, (_p, offset) in moved.items()}, COMMIT_TIMEOUT_S)
         except OwnershipLost as error:
             self._tools.metrics.commits_lost.inc()
             self._tools.log.warning("ownership_lost", partitions=sorted(moved), error=str(error))
@@ -295,7 +256,8 @@ class Pipeline:
         because = ""
         try:
             async with asyncio.timeout(self._settings.rebalance_timeout_ms / 1000 - REJOIN_RESERVE_S), self._turn:
-                await self._flush_and_commit(self._tools.sink.flush)
+                if not await self._flush_and_commit():
+                    because = "the sink is away"
         except (PipelineError, TimeoutError) as error:
             because = str(error) or "the batch in flight took too long"
         left = [number for number, one in self._owned.items() if one.has_taken or one.uncommitted is not None]
@@ -328,5 +290,6 @@ class Pipeline:
         for partition in partitions:
             self._tools.metrics.lag(partition, None, None)
         self._tools.sink.forget(partitions)
+        self._feeder.forget(partitions)
         self._owned = {number: progress for number, progress in self._owned.items() if number not in partitions}
         self._tools.metrics.assigned_partitions.set(len(self._owned))

@@ -36,12 +36,14 @@ class PartitionProgress:
         self._taken: list[tuple[int, int]] = []
         self._committed: int | None = None
 
-    def begin(self, committed: int | None) -> None:
-        """The group remembers this offset, None when it never committed one."""
+    def begin(self, committed: int | None, at_sink: int | None = None) -> None:
+        """The group remembers this offset, None when it never committed one; a sink that keeps its own goes first."""
         self.begun = True
-        if committed is not None:
-            self._watermark = Watermark(committed)
-            self.received_to = self._committed = committed
+        self._committed = committed
+        begin = committed if at_sink is None else at_sink
+        if begin is not None:
+            self._watermark = Watermark(begin)
+            self.received_to = begin
 
     def receive(self, first_offset: int, next_offset: int) -> None:
         """Note a polled batch. Offsets before it that did not come do not exist; they go back with a new topic."""

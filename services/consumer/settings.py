@@ -57,12 +57,24 @@ class ConsumerSettings(KafkaSettings):
         "below KAFKA_REQUEST_TIMEOUT_MS.",
     )
     max_poll_interval_ms: int = Field(
-        300_000, ge=10_000, description="Milliseconds that one batch may take; then the replica counts as stuck."
+        300_000,
+        ge=10_000,
+        description="Milliseconds that the sink may take for one batch; then it counts as stuck and the service exits "
+        "with code 1. The group keeps a slow replica until then.",
     )
     sink_max_attempts: int = Field(
-        10, ge=1, description="Attempts at one batch before the service exits with code 1, nothing of it committed."
+        10,
+        ge=1,
+        description="Attempts at a batch that the sink fails at. Then its halves are tried, and so on; records that "
+        "fail alone are set aside as dead letters. A sink that is away is waited for without a limit.",
     )
     sink_retry_max_ms: int = Field(5_000, ge=1, description="Longest pause between two attempts, in milliseconds.")
+    sink_breaker_after: int = Field(
+        10,
+        ge=0,
+        description="Records set aside in a row, without one that the sink took, after which the sink counts as down: "
+        "the replica rests and tries again. With 0 nothing is ever set aside because of the sink.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -3,8 +3,9 @@
 What aiokafka 0.14 does and what is done about it here:
 
 - It commits what was fetched, not what was processed: its auto-commit is off, offsets are always given.
-- A cancelled or raising `getmany` disables its poll-interval check for good: `getmany` runs in a task of its own that
-  nobody cancels while the membership lasts, and after an error the owner replaces the whole reader.
+- It leaves the group when polls are too far apart, and a cancelled or raising `getmany` disables that check for good:
+  the check is off. `getmany` runs in a task of its own that nobody cancels while the membership lasts, and after an
+  error the owner replaces the whole reader.
 - `getmany` blocks without regard to its timeout while partitions are being reassigned: `poll` returns nothing then and
   picks the same fetch up later. What was fetched under an older assignment is dropped.
 - Two assignors make it send two JoinGroup requests, and its sticky one shares state in its class: one, round robin.
@@ -38,6 +39,8 @@ STOP_TIMEOUT_S = 3.0
 HEARTBEATS_PER_SESSION = 4
 # How much longer than the poll itself its answer may take before it counts as blocked by a reassignment.
 POLL_GRACE_S = 0.05
+# The client would leave the group when its owner is slow: the owner judges that itself. 24 days, the protocol's most.
+NO_POLL_INTERVAL_MS = 2**31 - 1
 
 
 class GroupListener(Protocol):
@@ -54,14 +57,13 @@ class GroupListener(Protocol):
 class Membership:
     """How to be a member of the group.
 
-    `rebalance_timeout_ms` is the time that `on_revoked` has; `max_poll_interval_ms` bounds the time between two polls.
+    `rebalance_timeout_ms` is the time that `on_revoked` has.
     """
 
     group_id: str
     auto_offset_reset: Literal["earliest", "latest"]
     session_timeout_ms: int
     rebalance_timeout_ms: int
-    max_poll_interval_ms: int
 
 
 class GroupReader:
@@ -91,7 +93,7 @@ class GroupReader:
             session_timeout_ms=membership.session_timeout_ms,
             heartbeat_interval_ms=membership.session_timeout_ms // HEARTBEATS_PER_SESSION,
             rebalance_timeout_ms=membership.rebalance_timeout_ms,
-            max_poll_interval_ms=membership.max_poll_interval_ms,
+            max_poll_interval_ms=NO_POLL_INTERVAL_MS,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
         reader = cls(client, settings.kafka_topic, listener)
@@ -158,6 +160,27 @@ class GroupReader:
     ) -> tuple[int, dict[TopicPartition, list[ReceivedRecord]]]:
         received = await self._client.getmany(timeout_ms=round(timeout_s * 1000), max_records=max_records)
         return self._assignment_number, received
+
+    def rest(self, partitions: Collection[int]) -> None:
+        """Do not poll these, until a call that leaves them out. To be called between polls, after each assignment too.
+
+        What the client had fetched of them is fetched again.
+        """
+        assigned = self._client.assignment()
+        wanted = {place for place in assigned if place.partition in partitions}
+        resting = self._client.paused() & assigned
+        if resting - wanted:
+            self._client.resume(*(resting - wanted))
+        if wanted - resting:
+            self._client.pause(*(wanted - resting))
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Go on at these offsets, by partition. What was fetched before them or behind them is dropped."""
+        assigned = self._client.assignment()
+        for partition, offset in offsets.items():
+            place = TopicPartition(self._topic, partition)
+            if place in assigned:
+                self._client.seek(place, offset)
 
     async def commit(self, next_offsets: Mapping[int, int], timeout_s: float) -> None:
         """Commit the next offset to read, by partition.

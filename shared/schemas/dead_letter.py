@@ -27,6 +27,8 @@ class DeadLetterReason(StrEnum):
     RECORD_TOO_LARGE = "record_too_large"
     UNTERMINATED_LINE = "unterminated_line"
     INVALID_RECORD = "invalid_record"
+    SINK_REJECTED = "sink_rejected"
+    SINK_FAILED = "sink_failed"
 
 
 class DeadLetter(BaseModel):
@@ -51,6 +53,8 @@ class DeadLetter(BaseModel):
     original_offset: int | None = None
     original_timestamp_ms: int | None = None
     original_consumer_group: str | None = None
+    exception_name: str | None = Field(None, description="Type of what the sink or handler raised.")
+    attempts: int | None = Field(None, description="How often the sink was given the record.")
 
     def headers(self) -> list[tuple[str, bytes]]:
         """The Kafka headers: every field that is set, but the raw bytes and the key, which travel as value and key."""
@@ -82,4 +86,6 @@ _HEADERS = {
     "original_offset": "dlt-original-offset",
     "original_timestamp_ms": "dlt-original-timestamp",
     "original_consumer_group": "dlt-original-consumer-group",
+    "exception_name": "dlt-exception-fqcn",
+    "attempts": "dlt-attempts",
 }

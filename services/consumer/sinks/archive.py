@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -147,6 +147,10 @@ class ArchiveSink:
             raise FatalError(f"ARCHIVE_DIR={self._directory} cannot be made: {error.strerror}.") from error
         if not os.access(self._directory, os.W_OK | os.X_OK):
             raise FatalError(f"ARCHIVE_DIR={self._directory} cannot be written by uid {os.geteuid()}.")
+
+    async def resume(self, _topic: str, _partitions: Collection[int]) -> Mapping[int, int]:
+        """Where the group has come to."""
+        return {}
 
     async def write(self, batch: DecodedBatch) -> None:
         folder = self._folders.get(batch.partition) or await self._prepare(batch)

@@ -12,12 +12,19 @@ from services.consumer.settings import ConsumerSettings
 class Sink(Protocol):
     """Takes batches of one replica's partitions, in the order of each partition's offsets.
 
-    `write` and `flush` raise SinkUnavailable when the same call may succeed later; the pipeline repeats it then. They
-    raise FatalError when no repetition helps. No two calls of one sink overlap, except `forget`.
+    `resume`, `write` and `flush` raise SinkUnavailable when the sink is away: they are called again when it may be
+    back. `write` raises BatchFailed when it may take this batch the next time, and RecordsRejected for records that it
+    will never take. `flush` raises OwnershipLost when another member has gone on with one of the partitions. All raise
+    FatalError when no repetition helps. No two calls of one sink overlap, except `forget`.
     """
 
     async def open(self) -> None:
         """Called once, before all else. Raises FatalError when the settings cannot work here."""
+
+    async def resume(self, topic: str, partitions: Collection[int]) -> Mapping[int, int]:
+        """Where reading begins, by partition, for a sink that keeps offsets with its output; called after each
+        assignment, before the first `write`. A partition that is absent begins at what its group has committed.
+        """
 
     async def write(self, batch: DecodedBatch) -> None:
         """Take the batch, all of it or (when this raises) as if none of it. It may stay in memory until `flush`."""

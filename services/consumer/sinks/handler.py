@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sysconfig
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from services.consumer.decode import DecodedBatch
@@ -30,6 +30,10 @@ class HandlerSink:
 
     async def open(self) -> None:
         """Nothing to do."""
+
+    async def resume(self, _topic: str, _partitions: Collection[int]) -> Mapping[int, int]:
+        """Where the group has come to."""
+        return {}
 
     async def write(self, batch: DecodedBatch) -> None:
         try:

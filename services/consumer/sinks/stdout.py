@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import BinaryIO
 
 from services.consumer.decode import DecodedBatch
@@ -29,6 +29,10 @@ class StdoutSink:
 
     async def open(self) -> None:
         """Nothing to do."""
+
+    async def resume(self, _topic: str, _partitions: Collection[int]) -> Mapping[int, int]:
+        """Where the group has come to."""
+        return {}
 
     async def write(self, batch: DecodedBatch) -> None:
         await asyncio.to_thread(self._print, render(batch))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import cast
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -14,15 +15,25 @@ from prometheus_client import CollectorRegistry
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch
 from services.consumer.metrics import Metrics
-from services.consumer.pipeline import Pipeline, Tools
+from services.consumer.pipeline import Pipeline
 from services.consumer.readiness import Readiness
 from services.consumer.settings import ConsumerSettings
+from services.consumer.tools import Tools
 from shared.backoff import Backoff
-from shared.errors import BrokerUnavailable, FatalError, OwnershipLost, RetryableError, SinkUnavailable
+from shared.errors import (
+    BatchFailed,
+    BrokerUnavailable,
+    FatalError,
+    OwnershipLost,
+    RecordsRejected,
+    RetryableError,
+    SinkUnavailable,
+)
 from shared.kafka.consumer import GroupReader
 from shared.kafka.records import Polled, RecordBatch
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
+from shared.schemas import DeadLetter, DeadLetterReason
 from tests.unit.consumer.records import TOPIC, received, value
 
 
@@ -36,6 +47,8 @@ class Reader:
         self.on_commit: Callable[[], Awaitable[None]] | None = None
         self.committed_before: dict[int, int] = {}
         self.first_kept: int | None = None  # None: the broker does not answer
+        self.resting: frozenset[int] = frozenset()
+        self.sought: dict[int, int] = {}
 
     async def poll(self, _max_records: int, _timeout_s: float) -> Polled:
         return self.polls.pop(0)
@@ -53,6 +66,12 @@ class Reader:
             await self.on_commit()
         self.commits.append(dict(next_offsets))
 
+    def rest(self, partitions: Collection[int]) -> None:
+        self.resting = frozenset(partitions)
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        self.sought.update(offsets)
+
     async def stop(self) -> None:
         """Nothing to do."""
 
@@ -63,18 +82,24 @@ class Taking:
     def __init__(self) -> None:
         self.taken: list[tuple[int, int]] = []
         self.forgotten: list[int] = []
-        self.on_write: Callable[[], Awaitable[None]] | None = None
+        self.on_write: Callable[[DecodedBatch], Awaitable[None]] | None = None
+        self.on_flush: Callable[[], Awaitable[None]] | None = None
+        self.resumes_at: dict[int, int] = {}
 
     async def open(self) -> None:
         """Nothing to do."""
 
+    async def resume(self, _topic: str, partitions: Collection[int]) -> Mapping[int, int]:
+        return {partition: offset for partition, offset in self.resumes_at.items() if partition in partitions}
+
     async def write(self, batch: DecodedBatch) -> None:
         if self.on_write is not None:
-            await self.on_write()
+            await self.on_write(batch)
         self.taken += [(batch.partition, offset) for offset in batch.offsets]
 
     async def flush(self) -> None:
-        """Nothing to do."""
+        if self.on_flush is not None:
+            await self.on_flush()
 
     def forget(self, partitions: Collection[int]) -> None:
         self.forgotten += partitions
@@ -83,20 +108,30 @@ class Taking:
         """Nothing to do."""
 
 
+class Letters:
+    """A queue of dead letters that are confirmed at once."""
+
+    def __init__(self) -> None:
+        self.published: list[DeadLetter] = []
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        self.published += letters
+
+
 class Bench:
     """A pipeline with its reader and sink."""
 
-    def __init__(self) -> None:
-        settings = ConsumerSettings(service_name="test", commit_interval_ms=1)
+    def __init__(self, **given: Any) -> None:
+        settings = ConsumerSettings(service_name="test", commit_interval_ms=1, **given)
         self.health = Health(time.monotonic, 60.0)
         self.metrics = Metrics(CollectorRegistry(), "test", TOPIC)
         self.reader, self.sink, self.shutdown = Reader(), Taking(), Shutdown()
         self.readiness = Readiness(self.health, structlog.get_logger(), time.monotonic, self.metrics.error)
         backoff = Backoff(0.001, 0.001, lambda: 1.0)
-        dead_letters = DeadLetterQueue(settings, self.readiness, self.health, backoff, self.shutdown)
+        self.dead_letters = Letters()
         tools = Tools(
             self.sink,
-            dead_letters,
+            cast(DeadLetterQueue, self.dead_letters),
             self.readiness,
             self.health,
             self.metrics,
@@ -191,7 +226,7 @@ async def test_what_was_polled_under_one_assignment_is_no_work_of_the_next() -> 
     bench = Bench()
     await bench.assign(3, 4)
 
-    async def reassigned_meanwhile() -> None:
+    async def reassigned_meanwhile(_batch: DecodedBatch) -> None:
         bench.sink.on_write = None
         await bench.reassign(3, 4)
 
@@ -259,26 +294,196 @@ async def test_a_loss_seen_just_before_the_end_is_told() -> None:
 
 
 async def test_a_position_behind_records_that_failed_is_not_committed() -> None:
-    """The position is that of everything polled: of batches that were never begun, too."""
+    """The position is that of everything polled: of batches that wait, too."""
     bench = Bench()
-
-    async def fail() -> None:
-        raise SinkUnavailable("no database")
-
     await bench.assign(3, 4)
     await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
-    bench.sink.on_write = fail
-    with pytest.raises(FatalError):
-        await bench.work(records(5, 5, partition=3), records(5, 5, partition=4), read_to={3: 11, 4: 11})
+    bench.sink.on_write = fail_with(SinkUnavailable("no database"))
+    await bench.work(records(5, 5, partition=3), records(5, 5, partition=4), read_to={3: 11, 4: 11})
     await bench.pipeline.disconnect()
     assert bench.reader.commits == [{3: 5, 4: 5}]
+
+
+def fail_with(error: Exception) -> Callable[[DecodedBatch], Awaitable[None]]:
+    async def fail(_batch: DecodedBatch) -> None:
+        raise error
+
+    return fail
+
+
+async def test_a_sink_that_is_away_makes_everything_rest_and_sets_nothing_aside() -> None:
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=0)
+    await bench.assign(3, 4)
+    bench.sink.on_write = fail_with(SinkUnavailable("no database"))
+    await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
+    assert bench.reader.resting == {3, 4}
+    assert bench.health.not_ready_because == "sink: no database"
+    for _ in range(5):
+        await bench.work()
+    assert not bench.dead_letters.published
+    bench.sink.on_write = None
+    await bench.work()
+    assert bench.sink.taken == [(3, offset) for offset in range(5)] + [(4, offset) for offset in range(5)]
+    assert bench.reader.resting == frozenset()
+    assert bench.reader.commits == [{3: 5, 4: 5}]
+    assert bench.health.not_ready_because is None
+
+
+async def test_a_batch_that_fails_keeps_its_partition_waiting_and_no_other() -> None:
+    bench = Bench()
+    await bench.assign(3, 4)
+
+    async def fail_at_partition_3(batch: DecodedBatch) -> None:
+        if batch.partition == 3:
+            raise BatchFailed("not now", "Hiccup")
+
+    bench.sink.on_write = fail_at_partition_3
+    await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
+    assert bench.reader.resting == {3}
+    assert bench.reader.commits == [{4: 5}]
+    await bench.work(records(5, 5, partition=4), read_to={3: 9, 4: 10})
+    bench.sink.on_write = None
+    await bench.work(read_to={3: 9, 4: 10})
+    assert [offset for partition, offset in bench.sink.taken if partition == 3] == list(range(5))
+    assert bench.reader.resting == frozenset()
+    assert bench.reader.commits[-1] == {3: 9}
+
+
+async def test_the_one_record_that_fails_is_found_and_set_aside() -> None:
+    bench = Bench(sink_max_attempts=3)
+    await bench.assign(3)
+    attempts = 0
+
+    async def fail_at_37(batch: DecodedBatch) -> None:
+        nonlocal attempts
+        attempts += 1
+        if 37 in batch.offsets:
+            raise BatchFailed("no such customer", "CustomerMissing")
+
+    bench.sink.on_write = fail_at_37
+    await bench.work(records(0, 100))
+    for _ in range(3):
+        await bench.work()
+    assert [offset for _partition, offset in bench.sink.taken] == [*range(37), *range(38, 100)]
+    [letter] = bench.dead_letters.published
+    assert (letter.original_offset, letter.reason) == (37, DeadLetterReason.SINK_FAILED)
+    assert (letter.exception_name, letter.attempts, letter.raw) == ("CustomerMissing", 3, value(37))
+    assert bench.reader.commits[-1] == {3: 100}
+    assert attempts < 20
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_records_that_are_rejected_are_not_tried_again(named: bool) -> None:
+    bench = Bench()
+    await bench.assign(3)
+    refused = frozenset({2, 7})
+
+    async def reject(batch: DecodedBatch) -> None:
+        if found := refused.intersection(batch.offsets):
+            raise RecordsRejected("too long", "TooLong", found if named else None)
+
+    bench.sink.on_write = reject
+    await bench.work(records(0, 10))
+    assert [offset for _partition, offset in bench.sink.taken] == [0, 1, 3, 4, 5, 6, 8, 9]
+    assert {letter.original_offset for letter in bench.dead_letters.published} == refused
+    assert {letter.reason for letter in bench.dead_letters.published} == {DeadLetterReason.SINK_REJECTED}
+    assert bench.reader.commits == [{3: 10}]
+
+
+async def test_a_sink_that_takes_nothing_is_down_whatever_it_says() -> None:
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=4)
+    await bench.assign(3, 4)
+    bench.sink.on_write = fail_with(BatchFailed("some driver's own error", "DriverError"))
+    await bench.work(records(0, 50, partition=3), records(0, 50, partition=4))
+    for _ in range(10):
+        await bench.work()
+    assert [letter.original_offset for letter in bench.dead_letters.published] == [0, 1, 2, 3]
+    assert bench.reader.resting == {3, 4}
+    assert "some driver" in (bench.health.not_ready_because or "")
+    bench.sink.on_write = None
+    await bench.work()
+    assert Counter(bench.sink.taken) == Counter(
+        [(3, offset) for offset in range(4, 50)] + [(4, offset) for offset in range(50)]
+    )
+    assert bench.reader.commits[-1] == {3: 50, 4: 50}
+
+
+async def test_a_poison_that_holds_one_partition_is_set_aside_once_another_shows_that_the_sink_works() -> None:
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=2)
+    await bench.assign(3, 4)
+
+    async def fail_at_partition_3(batch: DecodedBatch) -> None:
+        if batch.partition == 3:
+            raise BatchFailed("not now", "Hiccup")
+
+    bench.sink.on_write = fail_at_partition_3
+    await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
+    for _ in range(5):
+        await bench.work()
+    assert len(bench.dead_letters.published) == 4, "two, then two more after the other partition's batch"
+    assert (4, 4) in bench.sink.taken
+
+
+async def test_a_flush_that_fails_commits_nothing_and_is_tried_again() -> None:
+    bench = Bench()
+    await bench.assign(3)
+
+    async def fail() -> None:
+        raise SinkUnavailable("the disk is full")
+
+    bench.sink.on_flush = fail
+    await bench.work(records(0, 5))
+    await bench.work()
+    assert not bench.reader.commits
+    assert bench.reader.resting == {3}
+    bench.sink.on_flush = None
+    await bench.work()
+    assert bench.reader.commits == [{3: 5}]
+    assert bench.reader.resting == frozenset()
+
+
+async def test_a_sink_that_keeps_offsets_says_where_reading_goes_on() -> None:
+    bench = Bench()
+    bench.reader.committed_before = {3: 20, 4: 7}
+    bench.sink.resumes_at = {3: 10, 4: 7}
+    await bench.assign(3, 4)
+    await bench.work(records(20, 5, partition=3), records(7, 5, partition=4))
+    assert bench.reader.sought == {3: 10}
+    assert {partition for partition, _offset in bench.sink.taken} == {4}, "what was polled is not what is wanted"
+    await bench.work(records(10, 15, partition=3))
+    assert bench.reader.commits == [{3: 10, 4: 12}, {3: 25}], "the group is told, also where that is a step back"
+
+
+async def test_a_partition_that_is_given_away_takes_what_waits_with_it() -> None:
+    bench = Bench()
+    await bench.assign(3, 4)
+    bench.sink.on_write = fail_with(BatchFailed("not now", "Hiccup"))
+    await bench.work(records(0, 5))
+    await bench.reassign(4)
+    bench.sink.on_write = None
+    await bench.work()
+    assert not bench.sink.taken
+    assert bench.pipeline.in_flight == 0
+
+
+async def test_a_sink_that_never_returns_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(bench.pipeline._feeder, "_attempt_limit_s", 0.01)
+    await bench.assign(3)
+
+    async def hang(_batch: DecodedBatch) -> None:
+        await asyncio.Event().wait()
+
+    bench.sink.on_write = hang
+    with pytest.raises(FatalError, match="stuck"):
+        await bench.work(records(0, 5))
 
 
 async def test_a_position_of_one_assignment_says_nothing_about_the_next() -> None:
     bench = Bench()
     await bench.assign(3, 4)
 
-    async def reassigned_meanwhile() -> None:
+    async def reassigned_meanwhile(_batch: DecodedBatch) -> None:
         bench.sink.on_write = None
         await bench.reassign(3, 4)
 

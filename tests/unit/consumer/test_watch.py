@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from services.consumer import watch as watch_module
+from services.consumer.decode import DecodedBatch
 from services.consumer.supervisor import Supervisor
 from services.consumer.watch import SINK_BUSY_AFTER_S, Watch
 from shared.backoff import Backoff
@@ -64,7 +65,7 @@ async def test_a_sink_that_does_not_return_makes_the_replica_not_ready() -> None
     """It never fails, so nothing else would tell of it before MAX_POLL_INTERVAL_MS."""
     bench, returned, ahead_s = Bench(), asyncio.Event(), 0.0
 
-    async def until_returned() -> None:
+    async def until_returned(_batch: DecodedBatch) -> None:
         await returned.wait()
 
     bench.sink.on_write = until_returned
