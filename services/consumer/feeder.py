@@ -51,13 +51,19 @@ class Feeder:
         return self._waiting.keys()
 
     @property
-    def sink_is_down(self) -> bool:
-        return self._breaker.is_open
+    def all_rest(self) -> bool:
+        """Whether nothing may be polled: the sink is down, and there is something to try it with."""
+        return self._breaker.is_open and (bool(self._waiting) or self._flush_failed)
+
+    @property
+    def owes_a_flush(self) -> bool:
+        """Whether the last flush failed. It has to be tried again, also when all that was taken is another's now."""
+        return self._flush_failed
 
     @property
     def next_attempt_at(self) -> float | None:
         """When `feed_waiting` has something to do; None when nothing waits."""
-        if self._breaker.retry_at is not None:
+        if self.all_rest:
             return self._breaker.retry_at
         return min((one.retry_at for one in self._waiting.values()), default=None)
 

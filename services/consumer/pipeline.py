@@ -62,7 +62,7 @@ class Pipeline:
     @property
     def waiting(self) -> frozenset[int]:
         """Partitions that are not polled for the moment, because of the sink."""
-        return frozenset(self._owned if self._feeder.sink_is_down else self._feeder.waiting)
+        return frozenset(self._owned if self._feeder.all_rest else self._feeder.waiting)
 
     def sink_busy_for_s(self, now: float) -> float:
         """How long the sink has been at one attempt; 0 while it has nothing. `now` is monotonic."""
@@ -215,7 +215,7 @@ class Pipeline:
     async def _flush_and_commit(self) -> bool:
         """Make everything taken durable and tell the group; False when the sink is away. Raises what `flush` raises."""
         flushed = dict(self._owned)
-        if any(progress.has_taken for progress in flushed.values()):
+        if self._feeder.owes_a_flush or any(progress.has_taken for progress in flushed.values()):
             if not await self._feeder.flush():
                 return False
             for progress in flushed.values():

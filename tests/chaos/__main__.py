@@ -20,7 +20,7 @@ from tests.chaos.kafka import Kafka, one_node, three_nodes
 from tests.chaos.report import Row, Run, markdown, row_of, row_of_mutation, show
 from tests.chaos.runner import play
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import Plan
+from tests.chaos.scene import Plan
 from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
 
 # A broken producer loses lines for good: waiting for them longer shows nothing.

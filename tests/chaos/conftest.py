@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.auditor import Mode
 from tests.chaos.kafka import Kafka, one_node
-from tests.chaos.stage import Plan
+from tests.chaos.scene import Plan
 
 SEED = 4
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -101,6 +102,11 @@ class Kafka:
     def add_partitions(self, topic: str, count: int) -> None:
         """From now on the topic has `count` partitions."""
         _wait_for(self._admin.create_partitions([NewPartitions(topic, count)]))
+
+    def delete_before(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """What retention does: nothing before these offsets, by partition, is kept."""
+        places = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+        _wait_for(self._admin.delete_records(places))
 
     def configure_topic(self, topic: str, name: str, value: str) -> None:
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)

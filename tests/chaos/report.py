@@ -11,7 +11,7 @@ from rich.console import Console
 from bench.machine import machine_kind, versions
 from tests.chaos.auditor import Kind
 from tests.chaos.scenario import Outcome, Scenario, Verdict
-from tests.chaos.stage import Plan
+from tests.chaos.scene import Plan
 from tests.chaos.table import FAULTS, SCENARIOS, Mutation
 
 _STYLES = {Verdict.GREEN: "green", Verdict.RED: "red", Verdict.VACUOUS: "yellow", Verdict.NOT_RUN: "dim"}

@@ -14,7 +14,8 @@ from tests.chaos.auditor import Audit, Rules, audit
 from tests.chaos.kafka import Kafka, Topics
 from tests.chaos.reading import read_topics
 from tests.chaos.scenario import Outcome, Scenario
-from tests.chaos.stage import Failed, NotRun, Plan, Stage, Vacuous
+from tests.chaos.scene import Failed, NotRun, Plan, Vacuous
+from tests.chaos.stage import Stage
 
 
 def play(scenario: Scenario, kafka: Kafka, folder: Path, plan: Plan) -> Outcome:

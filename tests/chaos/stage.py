@@ -7,29 +7,24 @@ A scenario acts through this: it writes, starts and ends producers, brings the f
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from tests.chaos.auditor import Mode
 from tests.chaos.files import LogFile
 from tests.chaos.journal import Expected, Journal
 from tests.chaos.kafka import Kafka, Topics
 from tests.chaos.lines import number_in
 from tests.chaos.reading import Watcher
-from tests.integration.consumer_driver import POLL_INTERVAL_S, ROOT
+from tests.chaos.scene import WAIT_S, Failed, Plan, Scene
+from tests.integration.consumer_driver import ROOT
 from tests.integration.producer_driver import RunningProducer
 
-PRODUCER = ("services.producer",)
 EXIT_TIMEOUT_S = 15.0
-# Bounds what hangs. On a quiet machine a broker is back after 10 s; on a crowded one it took 50.
-WAIT_S = 60.0
 DRAIN_LIMIT_S = 300.0
 # What a test of the pair's user does not set is what the services' defaults are made for: minutes. Here seconds.
 QUICK_SETTINGS = {
@@ -43,65 +38,28 @@ QUICK_SETTINGS = {
 }
 
 
-class NotRun(Exception):
-    """The fault cannot be brought about here, or nothing is promised of it in this mode; the message says why."""
-
-
-class Vacuous(Exception):
-    """The fault did not take place as meant, so that the run shows nothing."""
-
-
-class Failed(Exception):
-    """What had to happen did not: no progress in time, a wrong exit code, a message that is missing."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`seed` decides every random choice, `short` asks for fewer repetitions, `program` is the producer's module.
-
-    `patience_s`: how long nothing may arrive, while lines are owed, before they are given up for lost.
-    """
-
-    mode: Mode
-    seed: int
-    short: bool = False
-    program: tuple[str, ...] = PRODUCER
-    patience_s: float = 30.0
-
-
-class Stage:
+class Stage(Scene):
     """One scenario's surroundings, made and left by the runner."""
 
     def __init__(self, folder: Path, kafka: Kafka, topics: Topics, run: str, plan: Plan, ends_at_s: float) -> None:
-        self.folder = folder
+        super().__init__(folder, plan, ends_at_s)
         self.kafka = kafka
         self.topics = topics
         self.run = run
-        self.plan = plan
-        self.random = random.Random(plan.seed)
         self.journal = Journal(run)
-        self.evidence: list[str] = []
-        self.fault_began_s: float | None = None
-        self.fault_ended_s: float | None = None
         self.lost: dict[int, str] = {}
         self.doubled: dict[int, str] = {}
         self.settings: dict[str, str] = {}
         self.producers: list[RunningProducer] = []
-        self.undo = ExitStack()  # what has to be taken back when the scenario is over, however it ends
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
         self.checkpoint = folder / "state" / "checkpoint.json"
         self.watcher = Watcher(kafka.bootstrap_servers, [topics.records, topics.dead_letters], run)
-        self._ends_at_s = ends_at_s
 
     # Files and lines
 
     def log(self, name: str = "access.log") -> LogFile:
         return LogFile(self.logs / name, self.journal)
-
-    def repetitions(self, full: int, short: int) -> int:
-        """How often, in a full run and in a short one."""
-        return short if self.plan.short else full
 
     # Producers
 
@@ -154,14 +112,6 @@ class Stage:
 
     # Waiting
 
-    def until(self, condition: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
-        """Return when it holds. Raises Failed when the time is over, or a producer's last words when all have died."""
-        give_up_at = min(time.monotonic() + within_s, self._ends_at_s)
-        while not condition():
-            if time.monotonic() > give_up_at:
-                raise Failed(f"waited in vain for {what}{self._last_words()}")
-            time.sleep(POLL_INTERVAL_S)
-
     def until_arrived(self, more: int, within_s: float = WAIT_S) -> None:
         """Until this many more lines are in the topic than now."""
         wanted = self.watcher.seen_count + more
@@ -207,32 +157,10 @@ class Stage:
         self.until(lambda: producer.process.poll() is not None, "the producer to end by itself", within_s)
         return int(producer.process.returncode)
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
         return f"; the last producer says\n{said(self.producers[-1])}" if self.producers else ""
 
-    # The fault
-
-    @contextmanager
-    def fault(self) -> Iterator[None]:
-        """From the first trouble to the moment when all is as before. Once in a scenario."""
-        self.fault_began_s = time.monotonic()
-        yield
-        self.fault_ended_s = time.monotonic()
-
-    def observe(self, text: str) -> None:
-        """Something that shows that the fault took place."""
-        if (known := self.without_place(text)) not in self.evidence:
-            self.evidence.append(known)
-
-    def without_place(self, text: str) -> str:
-        """A message for the report: not where on this machine it was."""
-        return text.replace(str(self.folder), "…")
-
-    def require(self, condition: bool, text: str) -> None:
-        """Evidence if it holds. Raises Vacuous if not."""
-        if not condition:
-            raise Vacuous(f"not so: {text}")
-        self.observe(text)
+    # What the fault explains
 
     def excuse_lost(self, numbers: Iterable[int], reason: str) -> None:
         """These lines are lost by the nature of the fault, whoever reads the files; they are counted apart."""

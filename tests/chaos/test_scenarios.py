@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.kafka import Kafka
 from tests.chaos.runner import play
 from tests.chaos.scenario import Verdict
-from tests.chaos.stage import Plan
+from tests.chaos.scene import Plan
 from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
 
 SELECTION = ("sigkill_at_random_moments", "sigterm_while_the_broker_is_down", "rotated_by_rename_under_load")

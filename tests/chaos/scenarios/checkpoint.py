@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.chaos.files import Load, LogFile
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import Failed, NotRun, Stage, answer_of
+from tests.chaos.scene import Failed, NotRun
+from tests.chaos.stage import Stage, answer_of
 
 LINES_PER_S = 5_000
 MOUNT_TIMEOUT_S = 10.0

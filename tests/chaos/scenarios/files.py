@@ -9,7 +9,8 @@ from tests.chaos.files import Load, LogFile, compress
 from tests.chaos.journal import Expected
 from tests.chaos.lines import mark
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import NotRun, Stage
+from tests.chaos.scene import NotRun
+from tests.chaos.stage import Stage
 from tests.integration.producer_driver import RunningProducer
 
 LINES_PER_S = 5_000

@@ -9,7 +9,8 @@ from compose.local.broker import answers
 from tests.chaos.files import Load
 from tests.chaos.proxy import Proxy
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import NotRun, Stage
+from tests.chaos.scene import NotRun
+from tests.chaos.stage import Stage
 
 LINES_PER_S = 5_000
 ONE_WAY_S = 0.05

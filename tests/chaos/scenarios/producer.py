@@ -11,7 +11,8 @@ import psutil
 from tests.chaos.auditor import Mode
 from tests.chaos.files import Load
 from tests.chaos.scenario import Scenario
-from tests.chaos.stage import NotRun, Stage, answer_of
+from tests.chaos.scene import NotRun
+from tests.chaos.stage import Stage, answer_of
 
 LINES_PER_S = 5_000
 PEERS_LINES = 20_000

@@ -466,6 +466,37 @@ async def test_a_partition_that_is_given_away_takes_what_waits_with_it() -> None
     assert bench.pipeline.in_flight == 0
 
 
+async def test_a_sink_that_was_down_before_an_assignment_is_tried_with_what_comes() -> None:
+    """Nothing waits any more, so only a poll can bring what shows whether it is back."""
+    bench = Bench()
+    await bench.assign(3)
+    bench.sink.on_write = fail_with(SinkUnavailable("no database"))
+    await bench.work(records(0, 5))
+    await bench.reassign(3)
+    await bench.work()
+    assert bench.reader.resting == frozenset()
+    bench.sink.on_write = None
+    await bench.work(records(0, 5))
+    assert bench.reader.commits == [{3: 5}]
+
+
+async def test_a_flush_that_failed_before_an_assignment_is_tried_again() -> None:
+    bench = Bench()
+    await bench.assign(3)
+
+    async def fail() -> None:
+        raise SinkUnavailable("the disk is full")
+
+    bench.sink.on_flush = fail
+    await bench.work(records(0, 5))
+    await bench.reassign(3)
+    bench.sink.on_flush = None
+    await bench.work()
+    assert bench.reader.resting == frozenset()
+    await bench.work(records(0, 5))
+    assert bench.reader.commits == [{3: 5}]
+
+
 async def test_a_sink_that_never_returns_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     monkeypatch.setattr(bench.pipeline._feeder, "_attempt_limit_s", 0.01)

@@ -1,0 +1,265 @@
+"""The faults of the consumer, each as one function over a stage, and the sinks that it is played with."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from tests.chaos.consumers.numbered import path_of
+from tests.chaos.consumers.scenario import ConsumerScenario
+from tests.chaos.consumers.stage import ConsumerStage
+from tests.chaos.kafka import PARTITION_COUNT
+from tests.chaos.scene import Failed
+from tests.integration.consumer_driver import Replica
+
+EVERY_SINK = ("handler",)
+# What the eager protocol of the group costs those that keep their partitions: they stop until all have joined again.
+LONGEST_PAUSE_S = 5.0
+
+
+def replicas_killed_at_random_moments(stage: ConsumerStage) -> None:
+    """Each takes a session timeout until its partitions are read again."""
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(6, 2)):
+            stage.until_committed(stage.random.randrange(100, 2_000))
+            stage.kill(stage.random.choice(stage.running()))
+            stage.start(1)
+            stage.until_shared(2)
+    stage.until_committed(1_000)
+
+
+def rolling_restart(stage: ConsumerStage) -> None:
+    """One replica after the other ends on SIGTERM and is started anew."""
+    stage.start(3)
+    stage.until_shared(3)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(2, 1)):
+            for replica in stage.running():
+                stage.stop(replica)
+                stage.start(1)
+                stage.until_shared(3)
+                stage.observe("every replica ended with 0 on SIGTERM, and another took its place")
+    stage.until_committed(1_000)
+
+
+def frozen_and_back(stage: ConsumerStage) -> None:
+    """A replica is stopped for longer than its session, and goes on after another has its share."""
+    first, second = stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        first.process.send_signal(signal.SIGSTOP)
+        stage.until(lambda: second.owns == frozenset(range(PARTITION_COUNT)), "the other to get all partitions")
+        stage.until_committed(1_000)
+        first.process.send_signal(signal.SIGCONT)
+        stage.until(lambda: len(first.events("partitions_assigned")) > 1, "the frozen one to join again")
+        stage.observe("the other replica had all partitions before the frozen one went on")
+        lost = len(first.events("ownership_lost"))
+        stage.observe(f"{lost} commits of the frozen one were refused")
+        stage.until_shared(2)
+    stage.until_committed(1_000)
+
+
+def scaled_under_load(stage: ConsumerStage) -> None:
+    """1 → 4 → 2 → 4 replicas."""
+    stage.start(1)
+    stage.until_shared(1)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for count in (4, 2, 4):
+            _scale(stage, count)
+            stage.until_shared(count)
+            stage.until_committed(1_500)
+    stage.until_committed(1_000)
+    assert stage.fault_began_s is not None
+    assert stage.fault_ended_s is not None
+    pauses = [
+        stage.watcher.longest_pause_s(partition, stage.fault_began_s, stage.fault_ended_s)
+        for partition in range(PARTITION_COUNT)
+    ]
+    stage.observe(f"longest time without a commit, of any partition: {max(pauses):.1f} s")
+    if max(pauses) > LONGEST_PAUSE_S:
+        raise Failed(f"a partition stood still for {max(pauses):.1f} s while replicas came and went in order")
+
+
+def replicas_come_and_go(stage: ConsumerStage) -> None:
+    """One more or one less every few seconds, between 1 and 8."""
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(12, 3)):
+            count = len(stage.running())
+            more = stage.random.choice((-1, 1)) if 1 < count < PARTITION_COUNT else 1 if count == 1 else -1
+            _scale(stage, count + more)
+            stage.observe(f"{count + more} replicas")
+            _let_pass(stage, 5.0)
+            stage.until_committed(500)
+    stage.until_committed(1_000)
+
+
+def slow_sink(stage: ConsumerStage) -> None:
+    """One batch takes longer than the session: heartbeats go on, nobody loses its partitions."""
+    replicas = stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    assigned_before = [len(replica.events("partitions_assigned")) for replica in replicas]
+    slow = stage.folder / "sink" / "slow"
+    with stage.fault():
+        slow.write_text("8")
+        _let_pass(stage, stage.repetitions(40, 20))
+        slow.unlink()
+    stage.require(
+        [len(replica.events("partitions_assigned")) for replica in replicas] == assigned_before,
+        "batches took 8 s with a session of 6 s, and the group did not move a partition",
+    )
+    stage.until_committed(1_000)
+
+
+def sink_away(stage: ConsumerStage) -> None:
+    """It refuses every batch for a while: nothing is set aside, nothing given up, no replica ends."""
+    replicas = stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        down = stage.folder / "sink" / "down"
+        down.touch()
+        for replica in replicas:
+            stage.until(lambda replica=replica: bool(replica.events("sink_unavailable")), "the outage to be told")  # type: ignore[misc]
+            stage.until(lambda replica=replica: replica.ask("/readyz") == 503, "the replica not to be ready")  # type: ignore[misc]
+        stage.observe("both replicas said sink_unavailable and were not ready")
+        _let_pass(stage, 10.0)
+        down.unlink()
+        for replica in replicas:
+            stage.until(lambda replica=replica: replica.ready, "the replica to be ready again")  # type: ignore[misc]
+    stage.until_committed(1_000)
+    if letters := stage.dead_lettered_places():
+        raise Failed(f"{len(letters)} records were set aside although the sink was only away")
+
+
+def poison_in_the_topic(stage: ConsumerStage) -> None:
+    """Values that are no records: first, last, alone, in rows, in every partition."""
+    poison = {0, 1, *stage.random.sample(range(2, 6_000), 30), *range(3_000, 3_040)}
+    stage.publisher.value_at.update(
+        {number: stage.random.choice((b"", b"\xff\x00", b"{}", b'{"schema_version":1', None)) for number in poison}
+    )
+    stage.start(2)
+    stage.until_committed(500)
+    with stage.fault():
+        stage.until(lambda: stage.publisher.count > 6_200, "all poison to be published")
+        stage.until_committed(1_000)
+    stage.until_committed(1_000)
+    _require_set_aside(stage, poison, "no record")
+
+
+def records_the_sink_fails_at(stage: ConsumerStage) -> None:
+    """Single records at which the sink fails for ever are found, set aside, and hold nobody up for long."""
+    stage.settings["SINK_MAX_ATTEMPTS"] = "3"
+    poison = set(stage.random.sample(range(4_000, 9_000), 12))
+    (stage.folder / "sink" / "poison").write_text("\n".join(path_of(stage.run, number) for number in poison))
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(2_000)
+    with stage.fault():
+        stage.until(lambda: stage.publisher.count > 9_100, "all of them to be published")
+        stage.until(lambda: len(stage.dead_lettered_places()) >= len(poison), "all of them to be set aside")
+    stage.until_committed(1_000)
+    _require_set_aside(stage, poison, "the sink fails at it")
+
+
+def broker_killed_under_the_group(stage: ConsumerStage) -> None:
+    """SIGKILL and restart of the broker."""
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(3, 1)):
+            stage.kafka.node.kill()
+            stage.observe("the broker was killed")
+            stage.kafka.node.start()
+            stage.kafka.node.wait_until_ready()
+            stage.until_committed(500)
+    stage.until_committed(1_000)
+
+
+def retention_overtakes(stage: ConsumerStage) -> None:
+    """The group is away while the topic deletes what it has not read: the loss is told, to the record."""
+    [replica] = stage.start(1)
+    stage.until_committed(1_000)
+    stage.stop(replica)
+    committed = dict(stage.watcher.committed)
+    before = stage.publisher.count
+    stage.until(lambda: stage.publisher.count > before + 3_000, "more records to be published")
+    with stage.fault():
+        kept_from = {partition: offset + 200 for partition, offset in committed.items()}
+        stage.kafka.delete_before(stage.topics.records, kept_from)
+        stage.until(lambda: stage.publisher.count > before + 4_000, "more records to be published")
+        [late] = stage.start(1)
+        stage.until(lambda: len(late.events("offsets_missing")) >= len(kept_from), "the loss to be told")
+    told = {event["partition"]: event["count"] for event in late.events("offsets_missing")}
+    if told != {partition: kept_from[partition] - committed[partition] for partition in kept_from}:
+        raise Failed(f"told {told}; deleted {kept_from}, committed {committed}")
+    stage.observe(f"{sum(told.values())} deleted records were told, to the offset")
+    stage.excuse_lost(
+        (
+            number
+            for number, (partition, offset) in list(stage.publisher.places.items())
+            if committed[partition] <= offset < kept_from[partition]
+        ),
+        "deleted by retention",
+    )
+    stage.until_committed(1_000)
+
+
+def _scale(stage: ConsumerStage, count: int) -> None:
+    """All that go get SIGTERM at once, as `docker compose --scale` does it."""
+    running = stage.running()
+    leaving: list[Replica] = running[count:]
+    for replica in leaving:
+        replica.process.terminate()
+    for replica in leaving:
+        stage.stop(replica)
+    stage.start(max(0, count - len(running)))
+
+
+def _let_pass(stage: ConsumerStage, seconds: float) -> None:
+    """The fault lasts for a while; that is what is waited for here."""
+    until_s = time.monotonic() + seconds
+    stage.until(lambda: time.monotonic() > until_s, "time to pass", seconds + 5)
+
+
+def _require_set_aside(stage: ConsumerStage, numbers: set[int], reason: str) -> None:
+    """They stand in the dead-letter topic, and nothing else does."""
+    wanted = {stage.publisher.places[number] for number in numbers}
+    stage.until(lambda: len(stage.dead_lettered_places()) >= len(wanted), "the dead letters")
+    found = stage.dead_lettered_places()
+    if found != wanted:
+        raise Failed(f"set aside: {len(found - wanted)} that are not to be, {len(wanted - found)} are missing")
+    stage.observe(f"{len(wanted)} records stand in the dead-letter topic, and no other")
+    stage.excuse_lost(numbers, f"dead letter: {reason}")
+
+
+def _each(
+    fault: str, play: Callable[[ConsumerStage], None], sinks: Sequence[str], *, violent: bool = True
+) -> list[ConsumerScenario]:
+    return [ConsumerScenario(fault, play, sink, violent) for sink in sinks]
+
+
+SCENARIOS: Sequence[ConsumerScenario] = (
+    *_each("replica SIGKILL at random moments", replicas_killed_at_random_moments, EVERY_SINK),
+    *_each("SIGTERM, rolling restart", rolling_restart, EVERY_SINK, violent=False),
+    *_each("SIGSTOP past the session, then SIGCONT (zombie)", frozen_and_back, EVERY_SINK),
+    *_each("scaled 1 → 4 → 2 → 4 under load", scaled_under_load, EVERY_SINK, violent=False),
+    *_each("one replica more or less every 5 s", replicas_come_and_go, EVERY_SINK, violent=False),
+    *_each("broker SIGKILL and restart under the group", broker_killed_under_the_group, EVERY_SINK),
+    *_each("values that are no records, at every place", poison_in_the_topic, EVERY_SINK, violent=False),
+    *_each("retention overtakes a group that is away", retention_overtakes, EVERY_SINK, violent=False),
+    *_each("a sink slower than the session", slow_sink, ("handler",), violent=False),
+    *_each("the sink is away", sink_away, ("handler",), violent=False),
+    *_each("records that the sink fails at", records_the_sink_fails_at, ("handler",), violent=False),
+)
