@@ -8,7 +8,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.auditor import Mode
+from tests.chaos.consumers import table as consumer_table
+from tests.chaos.consumers.runner import play_consumer
+from tests.chaos.consumers.scenario import ConsumerScenario
+from tests.chaos.consumers.stage import CONSUMER
 from tests.chaos.kafka import Kafka, one_node, three_nodes
 from tests.chaos.report import Row, Run, markdown, row_of, row_of_mutation, show
 from tests.chaos.runner import play
@@ -38,23 +42,58 @@ class Kafkas:
         self._stopping = stopping
         self._started: dict[bool, Kafka] = {}
 
-    def of(self, scenario: Scenario) -> Kafka:
-        if scenario.cluster not in self._started:
-            make: Callable[[Path], AbstractContextManager[Kafka]] = three_nodes if scenario.cluster else one_node
-            self._started[scenario.cluster] = self._stopping.enter_context(make(self._folder))
-        return self._started[scenario.cluster]
+    def of(self, *, cluster: bool) -> Kafka:
+        if cluster not in self._started:
+            make: Callable[[Path], AbstractContextManager[Kafka]] = three_nodes if cluster else one_node
+            self._started[cluster] = self._stopping.enter_context(make(self._folder))
+        return self._started[cluster]
 
 
-def chosen(names: str) -> tuple[list[Scenario], list[Mutation]]:
-    """What SCENARIO asks for; everything without it. Raises SystemExit for a name that is not known."""
+Playing = Callable[[Kafkas, Path, Plan], Row]
+
+
+def playing_producer(scenario: Scenario) -> Playing:
+    return lambda kafkas, folder, plan: row_of(
+        scenario, play(scenario, kafkas.of(cluster=scenario.cluster), folder, plan)
+    )
+
+
+def playing_consumer(scenario: ConsumerScenario) -> Playing:
+    return lambda kafkas, folder, plan: row_of(
+        scenario, play_consumer(scenario, kafkas.of(cluster=False), folder, replace(plan, program=CONSUMER))
+    )
+
+
+def playing_mutation(mutation: Mutation) -> Playing:
+    """The scenario that has to find it, in its short form."""
+
+    def play_broken(kafkas: Kafkas, folder: Path, plan: Plan) -> Row:
+        broken = replace(plan, short=True, patience_s=BROKEN_PATIENCE_S)
+        if (ours := consumer_table.SCENARIOS.get(mutation.scenario)) is not None:
+            broken = replace(broken, program=("tests.chaos.consumers.mutants", mutation.name))
+            return row_of_mutation(mutation, play_consumer(ours, kafkas.of(cluster=False), folder, broken))
+        scenario = SCENARIOS[mutation.scenario]
+        broken = replace(broken, program=("tests.chaos.mutants", mutation.name))
+        return row_of_mutation(mutation, play(scenario, kafkas.of(cluster=scenario.cluster), folder, broken))
+
+    return play_broken
+
+
+KNOWN: Mapping[str, Playing] = {
+    **{name: playing_producer(scenario) for name, scenario in SCENARIOS.items()},
+    **{name: playing_consumer(scenario) for name, scenario in consumer_table.SCENARIOS.items()},
+    **{mutation.name: playing_mutation(mutation) for mutation in (*MUTATIONS, *consumer_table.MUTATIONS)},
+}
+
+
+def chosen(names: str) -> list[str]:
+    """The scenarios and mutations that SCENARIO asks for; all without it. Raises SystemExit for one not known."""
     if not names:
-        return list(SCENARIOS.values()), list(MUTATIONS)
+        return list(KNOWN)
     wanted = {name.strip() for name in names.split(",")}
-    known = [*SCENARIOS, *(mutation.name for mutation in MUTATIONS)]
-    if unknown := wanted.difference(known):
-        raise SystemExit(f"SCENARIO={', '.join(sorted(unknown))} is not known. There are:\n  " + "\n  ".join(known))
-    scenarios = [scenario for name, scenario in SCENARIOS.items() if name in wanted]
-    return scenarios, [mutation for mutation in MUTATIONS if mutation.name in wanted]
+    if unknown := wanted.difference(KNOWN):
+        raise SystemExit(f"SCENARIO={', '.join(sorted(unknown))} is not known. There are:\n  " + "\n  ".join(KNOWN))
+    return [name for name in KNOWN if name in wanted]
 
 
 def plan_of(environment: dict[str, str]) -> Plan:
@@ -70,7 +109,6 @@ def plan_of(environment: dict[str, str]) -> Plan:
 
 def _teach() -> None:
     """--help; there are no other arguments."""
-    names = [*SCENARIOS, *(mutation.name for mutation in MUTATIONS)]
     argparse.ArgumentParser(
         prog="python -m tests.chaos",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,7 +117,7 @@ def _teach() -> None:
         "  SCENARIO=name,name      some scenarios or mutations; their page is .run/chaos-report.md\n"
         "  SEED=number             the random choices of an earlier run\n"
         "  DELIVERY=at-least-once  that mode; doubled lines are allowed then\n",
-        epilog="scenarios and mutations:\n  " + "\n  ".join(names),
+        epilog="scenarios and mutations:\n  " + "\n  ".join(KNOWN),
     ).parse_args()
 
 
@@ -88,26 +126,17 @@ def main() -> int:
     _teach()
     console = Console(soft_wrap=True)
     names = os.environ.get("SCENARIO", "")
-    scenarios, mutations = chosen(names)
+    playing = chosen(names)
     plan = plan_of(dict(os.environ))
-    console.print(f"{len(scenarios)} scenarios, {len(mutations)} mutations, {plan.mode}, SEED={plan.seed}")
+    console.print(f"{len(playing)} scenarios and mutations, {plan.mode}, SEED={plan.seed}")
     began_s = time.monotonic()
     rows: list[Row] = []
     with ExitStack() as stopping:
         folder = Path(stopping.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         kafkas = Kafkas(folder, stopping)
-        for scenario in scenarios:
-            console.print(f"{len(rows) + 1:3} {scenario.name} …", end=" ")
-            outcome = play(scenario, kafkas.of(scenario), folder, plan)
-            rows.append(row_of(scenario, outcome))
-            show(console, rows[-1])
-        for mutation in mutations:
-            console.print(f"{len(rows) + 1:3} {mutation.name} under {mutation.scenario} …", end=" ")
-            scenario = SCENARIOS[mutation.scenario]
-            broken = replace(
-                plan, short=True, patience_s=BROKEN_PATIENCE_S, program=("tests.chaos.mutants", mutation.name)
-            )
-            rows.append(row_of_mutation(mutation, play(scenario, kafkas.of(scenario), folder, broken)))
+        for name in playing:
+            console.print(f"{len(rows) + 1:3} {name} …", end=" ")
+            rows.append(KNOWN[name](kafkas, folder, plan))
             show(console, rows[-1])
     run = Run(plan, rows, time.monotonic() - began_s)
     report = PARTIAL_REPORT if names else REPORT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,10 +10,13 @@ from rich.console import Console
 
 from bench.machine import machine_kind, versions
 from tests.chaos.auditor import Kind
+from tests.chaos.consumers import table as consumer_table
+from tests.chaos.consumers.scenario import ConsumerScenario
 from tests.chaos.scenario import Outcome, Scenario, Verdict
 from tests.chaos.scene import Plan
 from tests.chaos.table import FAULTS, SCENARIOS, Mutation
 
+_ALL: Mapping[str, Scenario | ConsumerScenario] = {**SCENARIOS, **consumer_table.SCENARIOS}
 _STYLES = {Verdict.GREEN: "green", Verdict.RED: "red", Verdict.VACUOUS: "yellow", Verdict.NOT_RUN: "dim"}
 
 
@@ -45,7 +48,7 @@ class Run:
     took_s: float
 
 
-def row_of(scenario: Scenario, outcome: Outcome) -> Row:
+def row_of(scenario: Scenario | ConsumerScenario, outcome: Outcome) -> Row:
     """A scenario has to be green, or not to be run with a reason."""
     good = outcome.verdict in (Verdict.GREEN, Verdict.NOT_RUN)
     return Row(scenario.name, scenario.fault, outcome, good)
@@ -118,14 +121,17 @@ def markdown(run: Run) -> str:
     )
     played = [row for row in run.rows if not row.mutation]
     ran = [row for row in played if row.verdict is not Verdict.NOT_RUN]
+    producers = [row for row in ran if row.name in SCENARIOS]
+    consumers = [row for row in ran if row.name in consumer_table.SCENARIOS]
     parts = [
         head + _summary(ran),
-        "## Scenarios\n\n" + _table(_HEADS, [_cells(row) for row in ran]),
+        "## The producer\n\n" + _table(_HEADS, [_cells(row) for row in producers]),
+        _CONSUMER_HEAD + _table(_HEADS, [_cells(row) for row in consumers]),
         _not_run([row for row in played if row.verdict is Verdict.NOT_RUN]),
         "## Faults and their scenarios\n\n" + _table(("from", "fault", "scenarios"), _faults(played)),
         "## Evidence that the faults took place\n\n"
         + _table(("scenario", "what was observed"), [_evidence(row) for row in ran]),
-        "## Mutations\n\nA producer that is broken on purpose has to turn the auditor red.\n\n"
+        "## Mutations\n\nA producer or consumer that is broken on purpose has to turn the auditor red.\n\n"
         + _table(
             ("mutation", "scenario and what has to be found", "found"),
             [_found(row) for row in run.rows if row.mutation],
@@ -134,6 +140,16 @@ def markdown(run: Run) -> str:
     ]
     return "\n".join(part for part in parts if part)
 
+
+_CONSUMER_HEAD = """\
+## The consumer
+
+Numbered records are published at 1,500 a second to eight partitions while the replicas of one group are under the
+fault. The auditor reads the sink by other means than the consumer wrote it, and the dead-letter topic. *lines* are
+records here; *doubled* is red for every sink that keeps its offsets with its output, and at every sink where nothing was
+killed, cut or frozen; else it is *explained*. *first* and *drained* are taken from the group's committed offsets.
+
+"""
 
 _HEADS = (
     "scenario",
@@ -155,7 +171,7 @@ def _summary(rows: Sequence[Row]) -> str:
     lost = sum(audit.findings[Kind.MISSING].count for audit in audits)
     unexplained = sum(audit.findings[Kind.DUPLICATE].count for audit in audits)
     return (
-        f"**{len(rows)} of {len(SCENARIOS)} scenarios played, {lines:,} lines: {lost:,} lost, {unexplained:,} doubled "
+        f"**{len(rows)} of {len(_ALL)} scenarios played, {lines:,} lines: {lost:,} lost, {unexplained:,} doubled "
         "without an explanation.**\n"
     )
 
@@ -188,10 +204,10 @@ def _cells(row: Row) -> Sequence[str]:
 def _faults(played: Sequence[Row]) -> Sequence[Sequence[str]]:
     """Every fault of the table, with the verdict of each of its scenarios."""
     verdicts = {row.name: str(row.verdict) for row in played}
-    told = {name: f"{name} ({verdicts.get(name, 'not played')})" for name in SCENARIOS}
+    told = {name: f"{name} ({verdicts.get(name, 'not played')})" for name in _ALL}
     return [
-        (family, fault, ", ".join(told[name] for name, scenario in SCENARIOS.items() if scenario.fault == fault))
-        for family, faults in FAULTS.items()
+        (family, fault, ", ".join(told[name] for name, scenario in _ALL.items() if scenario.fault == fault))
+        for family, faults in {**FAULTS, **consumer_table.FAULTS}.items()
         for fault in faults
     ]
 

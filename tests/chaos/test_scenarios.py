@@ -1,4 +1,4 @@
-"""A short selection of the suite, on the producer as it is and on broken ones."""
+"""A short selection of the suite, on the producer and the consumer as they are and on broken ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.consumers import table as consumer_table
+from tests.chaos.consumers.runner import play_consumer
+from tests.chaos.consumers.stage import CONSUMER
 from tests.chaos.kafka import Kafka
 from tests.chaos.runner import play
 from tests.chaos.scenario import Verdict
@@ -14,6 +17,8 @@ from tests.chaos.scene import Plan
 from tests.chaos.table import MUTATIONS, SCENARIOS, Mutation
 
 SELECTION = ("sigkill_at_random_moments", "sigterm_while_the_broker_is_down", "rotated_by_rename_under_load")
+CONSUMER_SELECTION = ("rolling_restart_handler",)
+CONSUMER_BROKEN = ("commit_before_sink",)
 BROKEN_PATIENCE_S = 8.0
 BROKEN = ("checkpoint_before_confirmation", "every_10000th_line_dropped")
 
@@ -32,5 +37,27 @@ def test_the_auditor_finds_the_mutation(mutation: Mutation, kafka: Kafka, tmp_pa
     """A producer that is broken on purpose turns it red, as what it is."""
     broken = replace(plan, patience_s=BROKEN_PATIENCE_S, program=("tests.chaos.mutants", mutation.name))
     outcome = play(SCENARIOS[mutation.scenario], kafka, tmp_path, broken)
+    assert outcome.verdict is Verdict.RED
+    assert mutation.kind in outcome.red
+
+
+@pytest.mark.parametrize("name", CONSUMER_SELECTION)
+def test_the_consumer_stands_the_fault(name: str, kafka: Kafka, tmp_path: Path, plan: Plan) -> None:
+    """Nothing lost, nothing doubled that the fault does not explain, the order kept, and the fault took place."""
+    outcome = play_consumer(consumer_table.SCENARIOS[name], kafka, tmp_path, replace(plan, program=CONSUMER))
+    assert outcome.verdict is Verdict.GREEN, outcome.problems
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [mutation for mutation in consumer_table.MUTATIONS if mutation.name in CONSUMER_BROKEN],
+    ids=lambda mutation: mutation.name,
+)
+def test_the_auditor_finds_the_mutation_of_the_consumer(
+    mutation: Mutation, kafka: Kafka, tmp_path: Path, plan: Plan
+) -> None:
+    program = ("tests.chaos.consumers.mutants", mutation.name)
+    scenario = consumer_table.SCENARIOS[mutation.scenario]
+    outcome = play_consumer(scenario, kafka, tmp_path, replace(plan, patience_s=BROKEN_PATIENCE_S, program=program))
     assert outcome.verdict is Verdict.RED
     assert mutation.kind in outcome.red

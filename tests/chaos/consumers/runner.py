@@ -51,8 +51,7 @@ def _act(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> 
         with stage.publisher:
             scenario.play(stage)
         stage.until_drained()
-        for replica in stage.running():
-            stage.stop(replica)
+        stage.stop(*stage.running())
     except NotRun as reason:
         outcome.not_run = str(reason)
     except Vacuous as reason:

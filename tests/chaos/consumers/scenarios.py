@@ -11,7 +11,6 @@ from tests.chaos.consumers.scenario import ConsumerScenario
 from tests.chaos.consumers.stage import ConsumerStage
 from tests.chaos.kafka import PARTITION_COUNT
 from tests.chaos.scene import Failed
-from tests.integration.consumer_driver import Replica
 
 EVERY_SINK = ("handler",)
 # What the eager protocol of the group costs those that keep their partitions: they stop until all have joined again.
@@ -19,7 +18,8 @@ LONGEST_PAUSE_S = 5.0
 
 
 def replicas_killed_at_random_moments(stage: ConsumerStage) -> None:
-    """Each takes a session timeout until its partitions are read again."""
+    """Each takes a session timeout until its partitions are read again. With batches at hand: they take a while."""
+    stage.slow_down(0.05)
     stage.start(2)
     stage.until_shared(2)
     stage.until_committed(1_000)
@@ -66,7 +66,8 @@ def frozen_and_back(stage: ConsumerStage) -> None:
 
 
 def scaled_under_load(stage: ConsumerStage) -> None:
-    """1 → 4 → 2 → 4 replicas."""
+    """1 → 4 → 2 → 4 replicas, with batches at hand."""
+    stage.slow_down(0.05)
     stage.start(1)
     stage.until_shared(1)
     stage.until_committed(1_000)
@@ -109,7 +110,7 @@ def slow_sink(stage: ConsumerStage) -> None:
     stage.until_shared(2)
     stage.until_committed(1_000)
     assigned_before = [len(replica.events("partitions_assigned")) for replica in replicas]
-    slow = stage.folder / "sink" / "slow"
+    slow = stage.sink_folder / "slow"
     with stage.fault():
         slow.write_text("8")
         _let_pass(stage, stage.repetitions(40, 20))
@@ -127,7 +128,7 @@ def sink_away(stage: ConsumerStage) -> None:
     stage.until_shared(2)
     stage.until_committed(1_000)
     with stage.fault():
-        down = stage.folder / "sink" / "down"
+        down = stage.sink_folder / "down"
         down.touch()
         for replica in replicas:
             stage.until(lambda replica=replica: bool(replica.events("sink_unavailable")), "the outage to be told")  # type: ignore[misc]
@@ -161,7 +162,7 @@ def records_the_sink_fails_at(stage: ConsumerStage) -> None:
     """Single records at which the sink fails for ever are found, set aside, and hold nobody up for long."""
     stage.settings["SINK_MAX_ATTEMPTS"] = "3"
     poison = set(stage.random.sample(range(4_000, 9_000), 12))
-    (stage.folder / "sink" / "poison").write_text("\n".join(path_of(stage.run, number) for number in poison))
+    (stage.sink_folder / "poison").write_text("\n".join(path_of(stage.run, number) for number in poison))
     stage.start(2)
     stage.until_shared(2)
     stage.until_committed(2_000)
@@ -219,11 +220,7 @@ def retention_overtakes(stage: ConsumerStage) -> None:
 def _scale(stage: ConsumerStage, count: int) -> None:
     """All that go get SIGTERM at once, as `docker compose --scale` does it."""
     running = stage.running()
-    leaving: list[Replica] = running[count:]
-    for replica in leaving:
-        replica.process.terminate()
-    for replica in leaving:
-        stage.stop(replica)
+    stage.stop(*running[count:])
     stage.start(max(0, count - len(running)))
 
 

@@ -97,6 +97,7 @@ class ConsumerStage(Scene):
         self.topics = topics
         self.run = run
         self.sink = sink
+        self.sink_folder = folder / "sink"
         self.group = f"group-{run}"
         self.settings: dict[str, str] = {}
         self.lost: dict[int, str] = {}
@@ -134,6 +135,10 @@ class ConsumerStage(Scene):
     def running(self) -> list[Replica]:
         return [replica for replica in self.replicas if replica.process.poll() is None]
 
+    def slow_down(self, batch_s: float) -> None:
+        """A sink that can takes so long for each batch; others are as fast as they are."""
+        (self.sink_folder / "slow").write_text(f"{batch_s}")
+
     def kill(self, replica: Replica) -> None:
         """SIGKILL; the exit status has to show it."""
         alive = replica.process.poll() is None
@@ -141,9 +146,14 @@ class ConsumerStage(Scene):
         status = replica.process.wait(EXIT_TIMEOUT_S)
         self.require(alive and status == -signal.SIGKILL, f"SIGKILL ended a replica (status {status})")
 
-    def stop(self, replica: Replica) -> None:
-        """SIGTERM; it has to end with 0 in time."""
-        replica.process.terminate()
+    def stop(self, *replicas: Replica) -> None:
+        """SIGTERM to all of them at once; they have to end with 0 in time."""
+        for replica in replicas:
+            replica.process.terminate()
+        for replica in replicas:
+            self._await_end(replica)
+
+    def _await_end(self, replica: Replica) -> None:
         try:
             code = replica.process.wait(EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from tests.chaos.consumers import table as consumer_table
+from tests.chaos.consumers.mutants.changes import CHANGES
+from tests.chaos.consumers.sinks import SINKS
 from tests.chaos.mutants.delivery import MUTATIONS as BREAKING
 from tests.chaos.table import FAULTS, MUTATIONS, SCENARIOS
 
@@ -21,10 +24,27 @@ def test_every_mutation_is_looked_for() -> None:
     assert {mutation.scenario for mutation in MUTATIONS} <= SCENARIOS.keys()
 
 
+def test_every_fault_of_the_consumer_has_a_scenario_and_every_sink_one() -> None:
+    scenarios = consumer_table.SCENARIOS.values()
+    assert {scenario.fault for scenario in scenarios} == {
+        fault for faults in consumer_table.FAULTS.values() for fault in faults
+    }
+    assert {scenario.sink for scenario in scenarios} == SINKS.keys()
+
+
+def test_every_mutation_of_the_consumer_is_looked_for() -> None:
+    assert {mutation.name for mutation in consumer_table.MUTATIONS} == CHANGES.keys()
+    assert {mutation.scenario for mutation in consumer_table.MUTATIONS} <= consumer_table.SCENARIOS.keys()
+
+
 def test_the_auditor_shares_no_code_with_the_services() -> None:
     """Nor does what it is told by: the journal, the lines, the reader."""
     folder = Path(__file__).parents[2] / "chaos"
-    for name in ("auditor", "files", "journal", "lines", "reading", "topic_records"):
+    own = ("audit", "numbered", "publisher", "sinks")
+    for name in (
+        *("auditor", "files", "journal", "lines", "reading", "topic_records"),
+        *(f"consumers/{name}" for name in own),
+    ):
         imported = {
             module
             for node in ast.walk(ast.parse((folder / f"{name}.py").read_text()))
