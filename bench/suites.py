@@ -15,6 +15,9 @@ from bench.producers.confluent import ConfluentProducer
 from bench.producers.naive import NaiveProducer
 from bench.producers.ours import OurProducer
 from bench.producers.per_record import PerRecordProducer
+from bench.sinks.confluent import ConfluentToFile
+from bench.sinks.framework import FrameworkToFile
+from bench.sinks.ours import OurConsumerToFile
 from bench.start.services import SERVICES
 
 _AT_LEAST_ONCE = {"DELIVERY": "at-least-once"}
@@ -23,7 +26,15 @@ _FOREIGN = Figure("foreign_cores", "cores busy with other programs", 2)
 
 def make_suites(quick: bool) -> Sequence[Suite]:
     """The suites: all of them in about 10 minutes, or with `quick` in about 2."""
-    return (_producers(quick), _exactly_once(quick), _formats(quick), _consumers(quick), _latency(quick), _start(quick))
+    return (
+        _producers(quick),
+        _exactly_once(quick),
+        _formats(quick),
+        _consumers(quick),
+        _sinks(quick),
+        _latency(quick),
+        _start(quick),
+    )
 
 
 def _producers(quick: bool) -> Suite:
@@ -103,6 +114,31 @@ def _consumers(quick: bool) -> Suite:
         size=100_000 if quick else 400_000,
         repetitions=2 if quick else 5,
         warm_up_size=20_000 if quick else 100_000,
+    )
+
+
+def _sinks(quick: bool) -> Suite:
+    return Suite(
+        title="Consumer with a sink: from the topic to a file, one replica",
+        explanation="Every contender validates with the same model, appends the same line per record to a file, and "
+        "commits afterwards: ours and confluent-kafka once a second, FastStream as it does with "
+        "`AckPolicy.NACK_ON_ERROR`, one record at a time with a twentieth of the records. Ours does besides: dead "
+        "letters, retries, health, metrics, lag.",
+        contenders=(
+            OurConsumerToFile(),
+            ConfluentToFile(),
+            FrameworkToFile("FastStream, batches of 1,000", batch=True),
+            FrameworkToFile("FastStream, one record at a time", batch=False),
+        ),
+        figures=(
+            Figure("thousand_per_s", "thousand records/s", 1, compared=True),
+            Figure("cpu_us", "CPU µs/record", 2, compared=True),
+            Figure("peak_rss_mb", "peak RSS MB", 0, compared=True),
+            _FOREIGN,
+        ),
+        size=20_000 if quick else 50_000,
+        repetitions=2 if quick else 5,
+        warm_up_size=10_000,
     )
 
 

@@ -146,7 +146,7 @@ _CONSUMER_HEAD = """\
 
 Numbered records are published at 1,500 a second to eight partitions while the replicas of one group are under the
 fault. The auditor reads the sink by other means than the consumer wrote it, and the dead-letter topic. *lines* are
-records here; *doubled* is red for every sink that keeps its offsets with its output, and at every sink where nothing was
+records here; *doubled* is red for every sink that keeps its offsets with its output, and everywhere if nothing was
 killed, cut or frozen; else it is *explained*. *first* and *drained* are taken from the group's committed offsets.
 
 """
