@@ -94,8 +94,8 @@ def warning(sink: str | None) -> str | None:
         )
     if sink in KEEPS_OFFSETS:
         return (
-            f"SINK={sink} keeps its own offsets with what it stored, and goes on from those, not from what is committed "
-            "here: what it holds does not come again, and nothing is skipped. To store it anew give the service another "
+            f"SINK={sink} keeps its own offsets with what it stored, and goes on from those whatever is committed: "
+            "what it holds does not come again, and nothing is skipped. To store it anew, give the service another "
             "group (SERVICE_NAME) and an empty place to store in."
         )
     if sink in WRITES_AGAIN:

@@ -148,9 +148,8 @@ class GroupPlan:
         place = f"{partition}/{offset}"
         if len(self.report.samples) < MAX_SAMPLES:
             sample = sample_of(letter, place)
-            self.report.samples.append(
-                f"{sample['origin']}: {sample['message']}: {sample['value']}".replace("\n", "\\n")
-            )
+            text = f"{sample['origin']}: {sample['message']}: {sample['value']}"
+            self.report.samples.append(text.replace("\n", "\\n"))
         record = Outgoing(self._topic, self._partition(letter), letter.key, letter.raw, self._headers())
         identity = [pair for pair in letter.headers() if pair[0] in _IDENTITY]
         marker_headers = [(RESOLVED, place.encode()), *identity, *self._target.mark]
