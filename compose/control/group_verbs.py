@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from compose.control import groups_view, report, reset_plan
+from compose.control.groups_view import members_of
 from compose.control.kafka_view import KafkaView
 from compose.control.stack import Stack
 from compose.control.topology import Service
@@ -117,4 +118,4 @@ def _refuse_members(group: Group, service: Service | None) -> None:
         return
     who = ", ".join(sorted({f"{one.client_id} at {one.host}" for one in group.members}))
     stop = f"Stop it first: make scale {service.name}=0" if service else "Stop these clients first, then try again."
-    raise OperatorError(f"Group {group.name} has {len(group.members)} members: {who}. Nothing was changed.", stop)
+    raise OperatorError(f"Group {group.name} has {members_of(group)}: {who}. Nothing was changed.", stop)

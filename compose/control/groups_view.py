@@ -126,6 +126,11 @@ def _sum(numbers: Sequence[int | None] | Sequence[float | None]) -> Any:
     return sum(known) if known and len(known) == len(numbers) else None
 
 
+def members_of(group: Group | GroupView) -> str:
+    """How many, in words."""
+    return f"{len(group.members)} member{'' if len(group.members) == 1 else 's'}"
+
+
 def rebalances_in(metrics_text: str) -> int | None:
     """What one replica counted, from its /metrics; None where it does not say."""
     found = _REBALANCES.search(metrics_text)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from compose.control import ledger_view
 from compose.control.counting import Finding
-from compose.control.groups_view import GroupView, remarks
+from compose.control.groups_view import GroupView, members_of, remarks
 from compose.control.reset_plan import Move
 from compose.control.stack import Replica
 from compose.errors import OperatorError
@@ -131,7 +131,7 @@ def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None
 def show_group_views(groups: Sequence[GroupView], seen: GroupsSeen) -> None:
     """Groups, members, partitions: committed, lag in records and in time, rate."""
     for group in groups:
-        title = f"{escape(group.group)}: {_known(group.state, 'state unknown').lower()}, {len(group.members)} members, "
+        title = f"{escape(group.group)}: {_known(group.state, 'state unknown').lower()}, {members_of(group)}, "
         title += f"lag {_known(group.lag)}, {_rate(group.rate_per_s)} records/s"
         table = _table(title, "partition", "member", "host", "committed", "end", "lag", "behind", "records/s")
         hosts = {one.member: one.host for one in group.members}

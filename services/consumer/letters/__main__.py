@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from services.consumer.letters.app import replay, summarise
 from services.consumer.letters.selection import Selection, parse_selection
+from shared.errors import InvalidSettings
 from shared.runtime.settings import KafkaSettings
 from shared.tools import command
 
@@ -73,15 +74,14 @@ async def _replay(settings: KafkaSettings, group: str, selection: Selection, *, 
 
 def main() -> int:
     """Run the command line; the exit code."""
-    parser = make_parser()
-    wanted = parser.parse_args()
-    if wanted.work == "replay" and not wanted.group:
-        parser.error("replay needs --group: whose dead letters are to be sent again")
+    wanted = make_parser().parse_args()
 
     async def work(settings: KafkaSettings) -> int:
         selection = parse_selection(wanted.reason, wanted.group, wanted.service, wanted.since, datetime.now(UTC))
         if wanted.work == "list":
             return await _list(settings, selection, wanted.samples, as_json=wanted.json)
+        if not wanted.group:
+            raise InvalidSettings("GROUP is not set (--group): whose dead letters are to be sent again?")
         return await _replay(settings, wanted.group, selection, yes=wanted.yes)
 
     return command.run(KafkaSettings, work)
