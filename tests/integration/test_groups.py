@@ -126,10 +126,10 @@ def test_the_rate_is_that_of_the_commits(
 ) -> None:
     """Records are added while it looks."""
     group = new_group("moving")
+    (tmp_path / "slow.py").write_text("import asyncio\nasync def handle(records):\n    await asyncio.sleep(0.2)\n")
     publish_numbers(broker, topics, 0, 800)
     with running(broker, topics, tmp_path) as replicas:
         replicas.start(group, {"MAX_POLL_RECORDS": "10", "HANDLER": "slow:handle", "PYTHONPATH": f".:{tmp_path}"})
-        (tmp_path / "slow.py").write_text("import asyncio\nasync def handle(records):\n    await asyncio.sleep(0.2)\n")
         until(lambda: sum(committed(broker, group, topics.records).values()) > 0, "the first commit")
         [found] = shown(broker, topics, group, capsys)["groups"]
     assert any(one["rate_per_s"] for one in found["partitions"])

@@ -23,7 +23,7 @@ def group(committed: Mapping[int, int], *owned: tuple[int, ...], state: str = "S
     return Group("g", state, members, committed)
 
 
-def seen(found: Group, before: Mapping[int, int], held: Mapping[int, Span], **more: object) -> GroupsSeen:
+def seen(found: Group, before: Mapping[int, int], held: Mapping[int, Span]) -> GroupsSeen:
     return GroupsSeen((found,), {"g": before}, 2.0, held, {("g", 0): 90.0}, 3)
 
 

@@ -164,6 +164,7 @@ def test_a_marker_resolves_its_line_and_no_other() -> None:
     assert ("g", 70) in resolved
     assert ("g", 71 + len(COMBINED)) not in resolved
     assert ("h", 70) not in resolved
+    resolved.add_marker([("dlt-resolved", b"0/0"), ("dlt-original-consumer-group", b"g")], "web-1")
 
 
 def test_the_report_names_reasons_and_samples() -> None:
