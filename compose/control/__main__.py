@@ -26,6 +26,8 @@ from shared.errors import PipelineError
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_LINES = 1000
 DEFAULT_TAIL_LINES = 100
+DEFAULT_INTERVAL_S = 2.0
+MAX_INTERVAL_S = 60.0
 INTERRUPTED = 130
 MODES: dict[str, Mode] = {"local": "local", "docker": "docker"}
 
@@ -86,12 +88,40 @@ def options() -> verbs.Options:
         tail_lines=_count("TAIL", DEFAULT_TAIL_LINES),
         lines=_count("LINES", DEFAULT_LINES),
         yes=os.environ.get("YES") == "1",
-        json=os.environ.get("JSON") == "1",
+        json=_as_json(os.environ.get("JSON") or "", os.environ.get("FORMAT") or ""),
         file=os.environ.get("FILE") or None,
         start=os.environ.get("FROM") or None,
         end=os.environ.get("TO") or None,
         reason=os.environ.get("REASON") or None,
+        group=os.environ.get("GROUP") or None,
+        partitions=os.environ.get("PARTITIONS") or None,
+        interval_s=_seconds("INTERVAL_S", DEFAULT_INTERVAL_S),
+        since=os.environ.get("SINCE") or None,
+        samples=_samples(os.environ.get("SAMPLES") or ""),
     )
+
+
+def _as_json(flag: str, wanted_format: str) -> bool:
+    if wanted_format not in ("", "table", "json"):
+        raise OperatorError(f"FORMAT={wanted_format} is not known.", "Use FORMAT=json, or leave it out for a table.")
+    return flag == "1" or wanted_format == "json"
+
+
+def _seconds(name: str, default_s: float) -> float:
+    text = os.environ.get(name) or str(default_s)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_INTERVAL_S:
+        raise OperatorError(f"{name}={text} is no number of seconds up to {MAX_INTERVAL_S:g}.", f"Try {name}=2.")
+    return seconds
+
+
+def _samples(text: str) -> int | None:
+    if text and not text.isdecimal():
+        raise OperatorError(f"SAMPLES={text} is no number.", "Try SAMPLES=3, or SAMPLES=0 for none.")
+    return int(text) if text else None
 
 
 def _count(name: str, default: int) -> int:

@@ -303,10 +303,14 @@ class DockerStack:
         command = self._command("run", "--rm", "-T", "--no-deps", "toolbox", "sh", "-c", script)
         self._must(command, UP_TIMEOUT_S, given=text)
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        # A container of its own: a tool's memory is not the producer's, and the producer need not run.
+    def last_lines(self, replica: Replica, count: int) -> Sequence[str]:
+        said = self._run(["docker", "logs", "--tail", str(count), replica.name], ASK_TIMEOUT_S)
+        return [*said.stdout.splitlines(), *said.stderr.splitlines()]
+
+    def run_tool(self, service: str, module: str, arguments: Sequence[str]) -> int:
+        # A container of its own: a tool's memory is not the service's, and the service need not run.
         terminal = () if sys.stdin.isatty() and sys.stdout.isatty() else ("-T",)
-        command = self._command("run", "--rm", *terminal, "--no-deps", "producer", "python", "-m", module, *arguments)
+        command = self._command("run", "--rm", *terminal, "--no-deps", service, "python", "-m", module, *arguments)
         environment = {**os.environ, **self._variables}
         return subprocess.run(command, cwd=self._root, env=environment, check=False).returncode
 

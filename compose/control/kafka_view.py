@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from shared.kafka import groups
+from shared.kafka import groups, lag, reset, scan
 from shared.kafka.groups import Group, StoredRecord
+from shared.kafka.lag import GroupsSeen
+from shared.kafka.scan import Span
 from shared.runtime.settings import KafkaSettings
+from shared.tools.moments import milliseconds
 
 
 class KafkaView:
@@ -26,6 +30,22 @@ class KafkaView:
     def end_offsets(self) -> dict[int, int]:
         """Next offset by partition; empty when there is no such topic."""
         return asyncio.run(groups.end_offsets(self._settings, self.topic))
+
+    def groups(self, only: str | None, interval_s: float) -> GroupsSeen:
+        """Two looks at the groups that read the topic, or at one."""
+        return asyncio.run(lag.look_at_groups(self._settings, self.topic, only, interval_s))
+
+    def spans(self) -> dict[int, Span]:
+        """What each partition holds; empty when there is no such topic."""
+        return asyncio.run(scan.spans(self._settings, self.topic))
+
+    def since(self, held: Mapping[int, Span], moment: datetime) -> dict[int, Span]:
+        """What each partition holds from a moment on."""
+        return asyncio.run(scan.since(self._settings, self.topic, held, milliseconds(moment)))
+
+    def commit(self, group: str, next_offsets: Mapping[int, int]) -> None:
+        """Set what a group without members has committed. Raises OwnershipLost when it has one."""
+        asyncio.run(reset.commit_for_group(self._settings, group, self.topic, next_offsets))
 
     def holding(self, needle: bytes, start: Mapping[int, int], end: Mapping[int, int]) -> tuple[StoredRecord, ...]:
         """The records between two sets of offsets whose value holds `needle`."""

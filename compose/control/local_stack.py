@@ -354,11 +354,13 @@ class LocalStack:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        service = self._services["producer"]
+    def last_lines(self, replica: Replica, count: int) -> Sequence[str]:
+        return last_lines(self._log_file(replica.name), count)
+
+    def run_tool(self, service: str, module: str, arguments: Sequence[str]) -> int:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TERM") if name in os.environ}
         command = LocalPlan.python(("python", "-m", module, *arguments))
-        environment = {**inherited, **self._plan().environment(service, 0)}
+        environment = {**inherited, **self._plan().environment(self._services[service], 0)}
         return subprocess.run(command, env=environment, cwd=self._root, check=False).returncode
 
 

@@ -15,14 +15,31 @@ from rich.table import Table
 
 from compose.control import ledger_view
 from compose.control.counting import Finding
+from compose.control.groups_view import GroupView, members_of, remarks
+from compose.control.reset_plan import Move
 from compose.control.stack import Replica
 from compose.errors import OperatorError
 from shared.kafka.groups import Group
+from shared.kafka.lag import GroupsSeen
 
 PLAIN_WIDTH = 140
 PROGRESS_STEP = 10
 RIGHT_COLUMNS = frozenset(
-    ("port", "lag", "received", "doubled", "missing", "committed", "end", "partition", *ledger_view.COLUMNS[1:-1])
+    (
+        "port",
+        "lag",
+        "received",
+        "doubled",
+        "missing",
+        "committed",
+        "end",
+        "partition",
+        "records/s",
+        "behind",
+        "from",
+        "to",
+        *ledger_view.COLUMNS[1:-1],
+    )
 )
 
 console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, soft_wrap=True)
@@ -108,6 +125,73 @@ def show_groups(groups: Sequence[Group], end_offsets: Mapping[int, int]) -> None
             table.add_row(group.name, member, "-", "-", "-", "idle")
         if not group.members:
             table.add_row(group.name, f"(no members, {group.state.lower()})", "", "", "", "")
+    console.print(table)
+
+
+def show_group_views(groups: Sequence[GroupView], seen: GroupsSeen) -> None:
+    """Groups, members, partitions: committed, lag in records and in time, rate."""
+    for group in groups:
+        title = f"{escape(group.group)}: {_known(group.state, 'state unknown').lower()}, {members_of(group)}, "
+        title += f"lag {_known(group.lag)}, {_rate(group.rate_per_s)} records/s"
+        table = _table(title, "partition", "member", "host", "committed", "end", "lag", "behind", "records/s")
+        hosts = {one.member: one.host for one in group.members}
+        for one in group.partitions:
+            owner = "nobody" if one.member is None else short(one.member)
+            table.add_row(
+                str(one.partition),
+                escape(owner),
+                escape(hosts.get(one.member or "", "")),
+                _known(one.committed, "-"),
+                str(one.end),
+                _known(one.lag),
+                span_of(one.lag_s),
+                _rate(one.rate_per_s),
+            )
+        for member in group.members:
+            if member.idle_because:
+                table.add_row("-", escape(short(member.member)), escape(member.host), "-", "-", "idle", "", "")
+        console.print(table)
+        for remark in remarks(group):
+            say(f"  {remark}")
+    if not groups:
+        say("No group reads this topic.")
+    if seen.left_out:
+        say(f"Groups of other topics, left out: {seen.left_out}.")
+
+
+def _known(value: object, otherwise: str = "unknown") -> str:
+    return otherwise if value is None else str(value)
+
+
+def _rate(rate_per_s: float | None) -> str:
+    return "unknown" if rate_per_s is None else f"{rate_per_s:,.0f}"
+
+
+def span_of(seconds: float | None) -> str:
+    """A span of time in the unit that a person would use."""
+    if seconds is None:
+        return "unknown"
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:,.0f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def show_moves(group: Group, moves: Sequence[Move]) -> None:
+    """Where a group is to go on, before anything is changed."""
+    if not group.committed:
+        bad(f"Group {group.name} has committed nothing in this topic so far. Is that its name? make groups lists them.")
+    table = _table(f"{escape(group.name)}: where it is to go on", "partition", "from", "to", "records")
+    for move in moves:
+        table.add_row(str(move.partition), _known(move.committed, "-"), str(move.to), move.effect)
+    console.print(table)
+
+
+def show_committed(group: Group) -> None:
+    """What the broker says that a group has committed."""
+    table = _table(f"{escape(group.name)}: committed now", "partition", "committed")
+    for partition, offset in sorted(group.committed.items()):
+        table.add_row(str(partition), str(offset))
     console.print(table)
 
 

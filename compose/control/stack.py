@@ -101,5 +101,8 @@ class Stack(Protocol):
     def append_lines(self, lines: Iterable[str]) -> None:
         """Write lines to the file that is followed for `make verify`."""
 
-    def run_tool(self, module: str, arguments: Sequence[str]) -> int:
-        """Run `python -m MODULE` on this terminal, with the producer's settings and files; its exit code."""
+    def last_lines(self, replica: Replica, count: int) -> Sequence[str]:
+        """The last lines that one replica said, also when it does not run any more."""
+
+    def run_tool(self, service: str, module: str, arguments: Sequence[str]) -> int:
+        """Run `python -m MODULE` on this terminal, with the settings and files of a service; its exit code."""

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from compose.control import ledger_view, report, verify
+from compose.control import group_verbs, ledger_view, report, verify
 from compose.control.choices import demo_wanted, parse_scale
+from compose.control.health import READY
 from compose.control.kafka_view import KafkaView
+from compose.control.last_words import last_error
 from compose.control.preflight import check_settings
 from compose.control.stack import Output, Replica, Stack
 from compose.errors import OperatorError
@@ -21,7 +23,13 @@ FIRST_RECORD_TIMEOUT_S = 60.0
 # Own files may hold no new line at all.
 OWN_RECORD_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.3
+# Of the log of a replica that is not well.
+LOOKED_AT_LINES = 50
 PRODUCER = "producer"
+CONSUMER = "consumer"
+# A service without work of its own: tools that need nothing but Kafka run as it.
+TOOLBOX = "toolbox"
+LETTERS = "services.consumer.letters"
 STATUS_PATH = "/status?limit=1000"
 
 
@@ -39,6 +47,11 @@ class Options:
     start: str | None = None
     end: str | None = None
     reason: str | None = None
+    group: str | None = None
+    partitions: str | None = None
+    interval_s: float = 2.0
+    since: str | None = None
+    samples: int | None = None
 
 
 Verb = Callable[[Stack, Options, Sequence[str]], int]
@@ -47,7 +60,7 @@ Verb = Callable[[Stack, Options, Sequence[str]], int]
 def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     """Start, mend, or say that there is nothing to do."""
     report.say(f"Starting in {stack.mode} mode.")
-    output = stack.open_output("consumer")
+    output = stack.open_output(CONSUMER)
     check_settings(stack.services().values())
     changed = stack.up(report.say)
     replicas = stack.replicas()
@@ -56,7 +69,10 @@ def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
         return 0
     report.show_replicas(replicas)
     report.say(f"Kafka answers at {stack.bootstrap_servers}. Topics: {', '.join(_topics(stack))}.")
-    _show_first_records(stack, output)
+    if any(replica.service == CONSUMER for replica in replicas):
+        _show_first_records(stack, output)
+    else:
+        report.say(f"No replica of {CONSUMER} runs, so nothing prints records. One does after: make scale {CONSUMER}=1")
     report.say(
         "Next: make verify   make status   make logs FOLLOW=1 SERVICE=consumer   make scale consumer=4   make down"
     )
@@ -114,17 +130,20 @@ def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
         return 1
     report.say(f"Mode: {stack.mode}. Kafka: {stack.bootstrap_servers}.")
     report.show_replicas(replicas)
-    groups = tuple(verify.consumer_services(stack))
+    unwell = [replica for replica in replicas if replica.health != READY]
+    for replica in unwell:
+        if said := last_error(stack.last_lines(replica, LOOKED_AT_LINES)):
+            report.bad(f"{replica.name} said last: {said}")
+    names = tuple(verify.consumer_services(stack))
     topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
     view = KafkaView(stack.bootstrap_servers, topic)
     try:
-        report.show_groups(view.describe(groups), view.end_offsets())
+        report.show_groups(view.describe(names), view.end_offsets())
     except RetryableError as error:
         report.bad(f"The groups are unknown: {error}")
         return 1
-    unwell = [replica.name for replica in replicas if replica.health != "ready"]
     if unwell:
-        report.bad(f"Not well: {', '.join(unwell)}. Mend it: make up")
+        report.bad(f"Not well: {', '.join(replica.name for replica in unwell)}. Mend it: make up")
     return 1 if unwell else 0
 
 
@@ -172,7 +191,8 @@ def scale(stack: Stack, _options: Options, words: Sequence[str]) -> int:
 
 def clean(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Stop and remove the data, after a yes."""
-    if not options.yes and not _confirmed("This removes the broker's data, the archive and the producer's position."):
+    question = "This removes the broker's data, the archive and the producer's position."
+    if not options.yes and not _confirmed("clean", question):
         report.say("Nothing was removed.")
         return 1
     stack.clean(report.say)
@@ -180,15 +200,17 @@ def clean(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     return 0
 
 
-def _confirmed(question: str) -> bool:
+def _confirmed(verb: str, question: str) -> bool:
     if not sys.stdin.isatty():
-        raise OperatorError("clean asks first, and there is no terminal to answer on.", "Say it by: make clean YES=1")
+        raise OperatorError(
+            f"{verb} asks first, and there is no terminal to answer on.", f"Say it by: make {verb} YES=1"
+        )
     return input(f"{question} Type yes: ").strip().lower() == "yes"
 
 
 def audit(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Compare the files with the topic."""
-    return stack.run_tool("services.producer.audit", ["--json"] if options.json else [])
+    return stack.run_tool(PRODUCER, "services.producer.audit", ["--json"] if options.json else [])
 
 
 def replay(stack: Stack, options: Options, _words: Sequence[str]) -> int:
@@ -200,23 +222,76 @@ def replay(stack: Stack, options: Options, _words: Sequence[str]) -> int:
         )
     given = {"--file": options.file, "--from": options.start, "--to": options.end}
     arguments = [f"{name}={value}" for name, value in given.items() if value]
-    return stack.run_tool("services.producer.replay", [*arguments, *(["--yes"] if options.yes else [])])
+    return stack.run_tool(PRODUCER, "services.producer.replay", [*arguments, *_yes(options)])
 
 
 def replay_dead_letters(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Parse dead letters anew."""
     arguments = [f"--reason={options.reason}"] if options.reason else []
-    return stack.run_tool("services.producer.replay_dead_letters", arguments)
+    return stack.run_tool(PRODUCER, "services.producer.replay_dead_letters", [*arguments, *_yes(options)])
+
+
+def _yes(options: Options) -> Sequence[str]:
+    return ["--yes"] if options.yes else []
+
+
+def dead_letters(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """List dead letters by what they have in common."""
+    samples = [] if options.samples is None else [f"--samples={options.samples}"]
+    as_json = ["--json"] if options.json else []
+    return stack.run_tool(TOOLBOX, LETTERS, ["list", *_selection(options), *samples, *as_json])
+
+
+def replay_to_group(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Send dead letters of a group to it again."""
+    if not options.group:
+        raise OperatorError(
+            "GROUP is not set: whose dead letters are to be sent again?",
+            "Try: make replay-to-group GROUP=consumer REASON=sink_failed. make dead-letters lists them.",
+        )
+    return stack.run_tool(TOOLBOX, LETTERS, ["replay", *_selection(options), *_yes(options)])
+
+
+def _selection(options: Options) -> Sequence[str]:
+    """Which dead letters are meant."""
+    given = {"--reason": options.reason, "--group": options.group, "--service": options.service}
+    return [f"{name}={value}" for name, value in {**given, "--since": options.since}.items() if value]
+
+
+def groups(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Show who reads the topic, how far behind and how fast."""
+    return group_verbs.groups(stack, options.group, options.interval_s, as_json=options.json)
+
+
+def reset_group(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """Let a group go on from somewhere else."""
+    wanted = group_verbs.Reset(options.group, options.end, options.partitions)
+    return group_verbs.reset_group(stack, wanted, lambda question: options.yes or _confirmed("reset-group", question))
 
 
 # They leave the stack as it is; the others hold it while they work.
-LOOKING_VERBS = frozenset({"status", "files", "logs", "verify", "audit", "replay", "replay-dead-letters"})
+LOOKING_VERBS = frozenset(
+    {
+        "status",
+        "groups",
+        "files",
+        "logs",
+        "verify",
+        "audit",
+        "replay",
+        "replay-dead-letters",
+        "dead-letters",
+        "replay-to-group",
+    }
+)
 
 STACK_VERBS: Mapping[str, Verb] = {
     "up": up,
     "down": down,
     "restart": restart,
     "status": status,
+    "groups": groups,
+    "reset-group": reset_group,
     "files": files,
     "logs": logs,
     "scale": scale,
@@ -224,6 +299,8 @@ STACK_VERBS: Mapping[str, Verb] = {
     "audit": audit,
     "replay": replay,
     "replay-dead-letters": replay_dead_letters,
+    "dead-letters": dead_letters,
+    "replay-to-group": replay_to_group,
     "verify": lambda stack, options, _words: verify.verify(stack, options.lines, report.say),
     "fanout": lambda stack, options, _words: verify.fanout(stack, options.lines, report.say),
     "balance": lambda stack, options, _words: verify.balance(stack, options.lines, report.say),

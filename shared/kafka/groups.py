@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.kafka.log_reader import Place, open_log_reader
@@ -36,13 +36,15 @@ class Member:
 class Group:
     """A consumer group as its coordinator sees it. `committed` holds the next offset by partition of the topic.
 
-    A partition without a commit is absent from `committed`; that is unknown, not zero.
+    A partition without a commit is absent from `committed`; that is unknown, not zero. `reads_topic` is False when
+    nothing of it has to do with the topic: no commit, no partition, no subscription.
     """
 
     name: str
     state: str
     members: tuple[Member, ...]
     committed: Mapping[int, int]
+    reads_topic: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ async def describe_groups(settings: KafkaSettings, names: Sequence[str], topic: 
         await admin.close()
 
 
+async def list_groups(settings: KafkaSettings) -> list[str]:
+    """The consumer groups of all brokers, by name. Raises BrokerUnavailable, AccessDenied and the like."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        async with _translated("listing groups"):
+            await admin.start()
+            found = await admin.list_consumer_groups()
+    finally:
+        await admin.close()
+    # Kafka Connect and share groups speak other protocols; groups that only commit have none.
+    return sorted({name for name, protocol in found if protocol in ("consumer", "")})
+
+
 async def _describe_group(admin: AIOKafkaAdminClient, name: str, topic: str) -> Group:
     coordinator = await admin.find_coordinator(name)
     [response] = await admin.describe_consumer_groups([name], group_coordinator_id=coordinator)
@@ -87,9 +102,10 @@ async def _describe_group(admin: AIOKafkaAdminClient, name: str, topic: str) -> 
         raise error(f"group {name}")
     offsets = await admin.list_consumer_group_offsets(name, group_coordinator_id=coordinator)
     committed = {place.partition: found.offset for place, found in offsets.items() if place.topic == topic}
-    return Group(
-        name, state, tuple(_member(entry, topic) for entry in members), {p: o for p, o in committed.items() if o >= 0}
-    )
+    committed = {partition: offset for partition, offset in committed.items() if offset >= 0}
+    described_members = tuple(_member(entry, topic) for entry in members)
+    reads_topic = bool(committed) or any(_may_read(entry, topic) for entry in members)
+    return Group(name, state, described_members, committed, reads_topic)
 
 
 def _member(entry: Sequence[Any], topic: str) -> Member:
@@ -101,6 +117,17 @@ def _member(entry: Sequence[Any], topic: str) -> Member:
         decoded = ConsumerProtocolMemberAssignment.decode(assignment)
         owned = [partition for name, partitions in decoded.assignment if name == topic for partition in partitions]
     return Member(member_id, client_id, host.lstrip("/"), tuple(sorted(owned)))
+
+
+def _may_read(entry: Sequence[Any], topic: str) -> bool:
+    """Whether a member subscribed to the topic; also when that is not known, as while the group rebalances."""
+    metadata: bytes = entry[-2]
+    if not metadata:
+        return True
+    try:
+        return topic in ConsumerProtocolMemberMetadata.decode(metadata).subscription
+    except ValueError:  # of a protocol that is none of ours
+        return True
 
 
 async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, translate
-from shared.kafka.records import RecordBatch
+from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
 START_TIMEOUT_S = 20.0
@@ -56,6 +56,30 @@ class LogReader:
         async with _translated("reading the end offsets"):
             found = await self._client.end_offsets([TopicPartition(*place) for place in places])
         return {Place(*place): offset for place, offset in found.items()}
+
+    async def offsets_at(self, places: list[Place], timestamp_ms: int) -> dict[Place, int | None]:
+        """The first offset whose record is of that time or later, by partition; None where there is none."""
+        wanted = {TopicPartition(*place): max(timestamp_ms, 0) for place in places}
+        async with _translated("reading the offsets of a time"):
+            found = await self._client.offsets_for_times(wanted)
+        return {Place(*place): None if at is None else at.offset for place, at in found.items()}
+
+    async def first_records(self, starts: Mapping[Place, int], timeout_s: float) -> dict[Place, ReceivedRecord]:
+        """The first record at these offsets or behind them, by partition; absent where none came in time."""
+        if not starts:
+            return {}
+        self._client.assign([TopicPartition(*place) for place in starts])
+        for place, offset in starts.items():
+            self._client.seek(TopicPartition(*place), offset)
+        found: dict[Place, ReceivedRecord] = {}
+        give_up_at = asyncio.get_running_loop().time() + timeout_s
+        while len(found) < len(starts) and asyncio.get_running_loop().time() < give_up_at:
+            async with _translated("reading a topic"):
+                polled = await self._client.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=1)
+            for place, records in polled.items():
+                found.setdefault(Place(*place), records[0])
+                self._client.pause(place)
+        return found
 
     async def read(self, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> AsyncIterator[RecordBatch]:
         """Every record from `starts` up to but not including `ends`, in batches of one partition.

@@ -34,6 +34,19 @@ async def spans(settings: KafkaSettings, topic: str) -> dict[int, Span]:
     return {place.partition: Span(first[place], end[place]) for place in places}
 
 
+async def since(settings: KafkaSettings, topic: str, held: Mapping[int, Span], timestamp_ms: int) -> dict[int, Span]:
+    """The spans from the first record of that time or later on; empty ones where there is none."""
+    if not held:
+        return {}
+    async with open_log_reader(settings) as reader:
+        found = await reader.offsets_at([Place(topic, partition) for partition in held], timestamp_ms)
+    return {
+        place.partition: Span(min(span.end if offset is None else offset, span.end), span.end)
+        for place, offset in found.items()
+        for span in (held[place.partition],)
+    }
+
+
 async def scan(
     settings: KafkaSettings, topic: str, wanted: Mapping[int, Span], *, committed_only: bool = False
 ) -> AsyncIterator[RecordBatch]:

@@ -166,8 +166,8 @@ def test_lines_that_the_present_format_does_not_parse_are_not_called_different(s
 def test_without_a_broker_the_tools_say_so(site: Site) -> None:
     """Exit code 3, and the reason; a wrong argument is 2."""
     append(site.log, lines(0, 1))
-    for tool in ("audit", "replay_dead_letters"):
-        done = site.tool(tool, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    for tool in (["audit"], ["replay_dead_letters", "--yes"]):
+        done = site.tool(*tool, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
         assert done.returncode == 3, done.stderr
         assert "no answer from the broker" in done.stderr
         assert "Traceback" not in done.stderr
@@ -223,12 +223,15 @@ def test_dead_letters_become_records_once(site: Site) -> None:
     append(site.log, lines(0, 1200) + JUNK)
     deliver(site, LOG_FORMAT="common")
     assert read_topic(site.bootstrap_servers, site.topics.records) == []
-    done = site.tool("replay_dead_letters")
+    asking = site.tool("replay_dead_letters")
+    assert asking.returncode == 2
+    assert "no terminal to answer on" in asking.stderr
+    done = site.tool("replay_dead_letters", "--yes")
     assert done.returncode == 0, done.stderr
     assert "Records now: 1,200 (unparseable_line: 1,200)." in done.stdout
     assert "Still dead letters: 1 (unparseable_line: 1)." in done.stdout
     assert "this is no line of a log" in done.stdout
-    again = site.tool("replay_dead_letters", "--reason=unparseable_line")
+    again = site.tool("replay_dead_letters", "--reason=unparseable_line", "--yes")
     assert "Records now: 0." in again.stdout
     assert "Records since earlier: 1,200." in again.stdout
     found = read_topic(site.bootstrap_servers, site.topics.records)
@@ -258,7 +261,7 @@ def committed_markers(site: Site) -> int:
 
 
 def start_replay(site: Site) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "services.producer.replay_dead_letters"]
+    command = [sys.executable, "-m", "services.producer.replay_dead_letters", "--yes"]
     return subprocess.Popen(
         command, env=site.environment(), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -278,7 +281,7 @@ def test_a_replay_of_dead_letters_that_is_killed_doubles_nothing(site: Site) -> 
             process.wait(30)
             assert ends.total() < 2 * count, "the kill came after all was done"
     assert committed_markers(site) > 1500
-    assert site.tool("replay_dead_letters").returncode == 0
+    assert site.tool("replay_dead_letters", "--yes").returncode == 0
     result = audit(read_topic(site.bootstrap_servers, site.topics.records), count)
     assert (result.complete, result.doubled) == (True, 0), result
 

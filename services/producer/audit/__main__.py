@@ -8,7 +8,8 @@ import sys
 
 from services.producer.audit.app import audit
 from services.producer.settings import ProducerSettings
-from services.producer.tools import command
+from services.producer.tools import SETTINGS_HELP
+from shared.tools import command
 
 USAGE = """
 Compares the followed files that still exist with the topics, by generation, byte offset and content, and says for each
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m services.producer.audit",
         description=USAGE,
-        epilog=command.SETTINGS_HELP,
+        epilog=SETTINGS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
@@ -35,7 +36,7 @@ def main() -> int:
         print(json.dumps(verdict.as_json()) if wanted.json else command.harmless("\n".join(verdict.lines())))
         return command.DONE if verdict.clean else command.DIFFERENT
 
-    return command.run(work)
+    return command.run(ProducerSettings, work)
 
 
 if __name__ == "__main__":

@@ -24,15 +24,15 @@ from services.producer.audit.verdict import FileVerdict, Verdict
 from services.producer.deliver.partition import Partitioner
 from services.producer.parse import ParsedChunk
 from services.producer.settings import ProducerSettings
-from services.producer.tools.command import say
 from services.producer.tools.logs import Log, Logs
-from services.producer.tools.marks import is_replayed
 from services.producer.tools.newest import newest_checkpoint
-from services.producer.tools.progress import Progress
-from services.producer.tools.ranges import Ranges
 from shared.errors import BrokerUnavailable
 from shared.kafka.records import ReceivedRecord
 from shared.kafka.scan import Span, scan, spans
+from shared.tools.command import say
+from shared.tools.marks import is_replayed
+from shared.tools.progress import Progress
+from shared.tools.ranges import Ranges
 
 # Blocks that are looked at closely in one pass over the topic: bounds the memory, about 4 MB each.
 MAX_EXAMINED_BLOCKS = 24

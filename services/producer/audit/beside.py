@@ -10,8 +10,8 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from services.producer.tools.progress import Progress
 from shared.errors import FatalError
+from shared.tools.progress import Progress
 
 Result = TypeVar("Result")
 POLL_INTERVAL_S = 0.1

@@ -10,7 +10,7 @@ from functools import partial
 from services.producer.audit.digests import Place, place_of_value
 from services.producer.chunk import Chunk
 from services.producer.parse import ChunkParser, ParsedChunk
-from services.producer.tools.ranges import Ranges
+from shared.tools.ranges import Ranges
 
 MAX_SAMPLES = 5
 

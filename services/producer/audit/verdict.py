@@ -8,7 +8,7 @@ from typing import Any
 
 from services.producer.audit.examine import Findings
 from services.producer.tools.logs import Log
-from services.producer.tools.ranges import Ranges
+from shared.tools.ranges import Ranges
 
 SHOWN_RANGES = 20
 

@@ -7,7 +7,8 @@ import sys
 
 from services.producer.replay.app import Request, replay
 from services.producer.settings import ProducerSettings
-from services.producer.tools import command
+from services.producer.tools import SETTINGS_HELP
+from shared.tools import command
 
 USAGE = """
 Sends a range of a followed file again on purpose. Each record keeps its source and gets the headers `replay` (the id of
@@ -22,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m services.producer.replay",
         description=USAGE,
-        epilog=command.SETTINGS_HELP,
+        epilog=SETTINGS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--file", required=True, help="path of the file, or the generation in its records")
@@ -43,7 +44,7 @@ def main() -> int:
         print("\n".join(sent.lines()))
         return command.DONE
 
-    return command.run(work)
+    return command.run(ProducerSettings, work)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,14 @@ from services.producer.deliver.session import Session
 from services.producer.parse import ParsedChunk
 from services.producer.replay.selection import Preview, Selection, line_boundaries, parse_bound, select
 from services.producer.settings import ProducerSettings
-from services.producer.tools.command import say
 from services.producer.tools.logs import Log, Logs
-from services.producer.tools.marks import replay_headers
 from services.producer.tools.newest import newest_checkpoint
-from services.producer.tools.progress import Progress
 from shared.errors import FatalError, InvalidSettings, RetryableError
 from shared.kafka.producer import BatchPublisher, DeliveryReport
 from shared.runtime.lifecycle import happens
+from shared.tools.command import confirmed, require_terminal, say
+from shared.tools.marks import replay_headers
+from shared.tools.progress import Progress
 
 CHECK_INTERVAL_S = 0.5
 
@@ -80,7 +79,8 @@ async def replay(settings: ProducerSettings, request: Request) -> Sent | None:
         say(f"From {log.path}: {preview.sentence()}.")
         if not (preview.records or preview.dead_letters):
             raise InvalidSettings("nothing lies in this range")
-        if not request.yes and not _confirmed():
+        require_terminal(yes=request.yes)
+        if not request.yes and not confirmed("Consumers get these again."):
             return None
         return await _send(settings, source, log, selection)
     finally:
@@ -117,13 +117,6 @@ def _preview(source: _Source, selection: Selection) -> Preview:
         progress.add(parsed.chunk.end - parsed.chunk.start)
     progress.finish()
     return preview
-
-
-def _confirmed() -> bool:
-    if not sys.stdin.isatty():
-        raise InvalidSettings("replay asks first, and there is no terminal to answer on; say it by YES=1 (--yes)")
-    print("Consumers get these again. Type yes: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() == "yes"
 
 
 class _Source:

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from services.producer.chunk import Chunk, FileIdentity
 from services.producer.parse import ChunkParser, ParsedChunk
-from services.producer.tools.marks import RESOLVED
-from services.producer.tools.ranges import Ranges
 from shared.schemas import DeadLetter, DeadLetterReason
-from shared.schemas.dead_letter import Headers
+from shared.schemas.dead_letter import SOURCE_HOST_HEADER, Headers
+from shared.tools.marks import RESOLVED
+from shared.tools.ranges import Ranges
 
 # Lines that are whole; what was cut can only be parsed wrongly.
 REASONS = (DeadLetterReason.UNPARSEABLE_LINE, DeadLetterReason.INVALID_VALUE, DeadLetterReason.RECORD_TOO_LARGE)
@@ -38,7 +38,7 @@ class Resolved:
     def add_marker(self, headers: Headers, host: str) -> None:
         """A record of the dead-letter topic; only markers of this host count."""
         found = dict(headers)
-        if RESOLVED in found and found["dlt-source-host"].decode() == host:
+        if RESOLVED in found and found.get(SOURCE_HOST_HEADER) == host.encode():
             generation = found["dlt-source-generation"].decode()
             self.add(generation, int(found["dlt-source-offset"]), int(found["dlt-raw-length"]))
 
@@ -114,9 +114,17 @@ class Report:
             text = line.letter.raw[:SAMPLE_CHARACTERS].decode(errors="backslashreplace")
             samples.append(f"{line.letter.source_file} byte {line.offset}: {message}: {text}")
 
+    def preview(self, count: int) -> Iterator[str]:
+        """In words, before `count` records are sent."""
+        yield f"Dead letters that are records now: {count:,}."
+        yield from self._rest()
+
     def lines(self) -> Iterator[str]:
         """In words."""
         yield f"Records now: {self.sent.total():,}{_by_reason(self.sent)}."
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[str]:
         if self.resolved_before:
             yield f"Records since earlier: {self.resolved_before:,}."
         yield f"Still dead letters: {self.still.total():,}{_by_reason(self.still)}."

@@ -1,1 +1,5 @@
-"""What the tools at the command line have in common: their life, their progress, the files they find."""
+"""What the producer's tools at the command line have in common: the files they find, the checkpoint they believe."""
+
+from __future__ import annotations
+
+SETTINGS_HELP = "It takes the producer's settings from the environment; see: python -m services.producer --help"

@@ -59,7 +59,7 @@ def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(subprocess, "run", run)
     stack = DockerStack(ROOT, {}, StackState(mode="docker"))
-    assert stack.run_tool("services.producer.audit", ["--json"]) == 3
+    assert stack.run_tool("producer", "services.producer.audit", ["--json"]) == 3
     [command] = ran
     assert command[:2] == ["docker", "compose"]
     after_profiles = command[command.index("run") :]

@@ -20,11 +20,11 @@ from services.producer.audit.verdict import FileVerdict, Verdict
 from services.producer.chunk import Chunk
 from services.producer.parse import ChunkParser, LogFormat, ParsedChunk
 from services.producer.tools.logs import Log
-from services.producer.tools.marks import replay_headers
-from services.producer.tools.progress import Progress
-from services.producer.tools.ranges import Ranges
 from shared.errors import FatalError
 from shared.schemas import DeadLetter
+from shared.tools.marks import replay_headers
+from shared.tools.progress import Progress
+from shared.tools.ranges import Ranges
 from tests.unit.producer.lines import COMBINED, FILE, chunk_of
 
 HOST = "web-1"

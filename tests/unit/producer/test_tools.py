@@ -20,12 +20,12 @@ from services.producer.replay_dead_letters.letters import (
     parse_reasons,
     refusal,
 )
-from services.producer.tools.command import harmless
-from services.producer.tools.marks import is_replayed, replay_headers
-from services.producer.tools.progress import Progress
-from services.producer.tools.ranges import Ranges
 from shared.errors import InvalidSettings
 from shared.schemas import DeadLetter, DeadLetterReason
+from shared.tools.command import harmless
+from shared.tools.marks import is_replayed, replay_headers
+from shared.tools.progress import Progress
+from shared.tools.ranges import Ranges
 from tests.unit.producer.lines import COMBINED, chunk_of, parse
 
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=30)
@@ -164,6 +164,7 @@ def test_a_marker_resolves_its_line_and_no_other() -> None:
     assert ("g", 70) in resolved
     assert ("g", 71 + len(COMBINED)) not in resolved
     assert ("h", 70) not in resolved
+    resolved.add_marker([("dlt-resolved", b"0/0"), ("dlt-original-consumer-group", b"g")], "web-1")
 
 
 def test_the_report_names_reasons_and_samples() -> None:

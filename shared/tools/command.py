@@ -9,10 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from services.producer.settings import ProducerSettings
 from shared.errors import InvalidSettings, PipelineError
 from shared.runtime.lifecycle import tune_collector
-from shared.runtime.settings import load_settings
+from shared.runtime.settings import Settings, load_settings
 
 DONE = 0
 DIFFERENT = 1
@@ -20,15 +19,13 @@ WRONG_USAGE = 2
 COULD_NOT_RUN = 3
 INTERRUPTED = 130
 
-SETTINGS_HELP = "It takes the producer's settings from the environment; see: python -m services.producer --help"
 
-
-def run(work: Callable[[ProducerSettings], Awaitable[int]]) -> int:
+def run(kind: type[Settings], work: Callable[[Settings], Awaitable[int]]) -> int:
     """Run a tool to its exit code: that of `work`, 2 for a wrong setting or argument, 3 when it could not be done."""
     # What the Kafka client remarks is no news to an operator; its errors come back as exceptions.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        settings = load_settings(ProducerSettings)
+        settings = load_settings(kind)
         tune_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_awaited(work, settings))
@@ -43,8 +40,20 @@ def run(work: Callable[[ProducerSettings], Awaitable[int]]) -> int:
         return INTERRUPTED
 
 
-async def _awaited(work: Callable[[ProducerSettings], Awaitable[int]], settings: ProducerSettings) -> int:
+async def _awaited(work: Callable[[Settings], Awaitable[int]], settings: Settings) -> int:
     return await work(settings)
+
+
+def require_terminal(*, yes: bool) -> None:
+    """Before a work that asks at its end: raises InvalidSettings when nobody is there to answer."""
+    if not yes and not sys.stdin.isatty():
+        raise InvalidSettings("it asks first, and there is no terminal to answer on; say it by YES=1 (--yes)")
+
+
+def confirmed(question: str) -> bool:
+    """Ask the person; anything but `yes` is a no."""
+    print(harmless(f"{question} Type yes: "), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
 
 
 def say(line: str) -> None:

@@ -1,0 +1,1 @@
+"""What operators do with the dead letters of consumer groups: list them, send them to their group again."""
