@@ -98,12 +98,13 @@ class Feeder:
                 if waiting.retry_at <= now and not self._breaker.is_open:
                     await self._drive(partition, waiting)
 
-    async def flush(self) -> bool:
+    async def flush(self, *, at_once: bool) -> bool:
         """Have the sink flush; False when it is away, and then it is tried again when it may be back.
 
-        Raises OwnershipLost or FatalError.
+        `at_once`: without waiting for that. Raises OwnershipLost or FatalError.
         """
-        if not self._breaker.is_due(time.monotonic()) or (self._breaker.is_open and not self._flush_failed):
+        is_due = self._breaker.is_due(time.monotonic()) and (self._flush_failed or not self._breaker.is_open)
+        if not (is_due or at_once):
             return False
         try:
             await self._timed(self._tools.sink.flush())

@@ -162,7 +162,8 @@ class Pipeline:
         decoded = decode(batch, self._settings.group_id, self._settings.service_name)
         if decoded.rejects:
             await self._tools.dead_letters.publish(decoded.rejects)
-        await self._feeder.feed(decoded, progress)
+        if self._owned.get(batch.partition) is progress:
+            await self._feeder.feed(decoded, progress)
 
     def _taken(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         if self._owned.get(batch.partition) is not progress:
@@ -212,11 +213,14 @@ class Pipeline:
             due.append(self._feeder.next_attempt_at)
         return max(0.001, min(due) - now)
 
-    async def _flush_and_commit(self) -> bool:
-        """Make everything taken durable and tell the group; False when the sink is away. Raises what `flush` raises."""
+    async def _flush_and_commit(self, *, at_once: bool = False) -> bool:
+        """Make everything taken durable and tell the group; False when the sink is away. Raises what `flush` raises.
+
+        `at_once`: also while the sink was found to be away a moment ago.
+        """
         flushed = dict(self._owned)
         if self._feeder.owes_a_flush or any(progress.has_taken for progress in flushed.values()):
-            if not await self._feeder.flush():
+            if not await self._feeder.flush(at_once=at_once):
                 return False
             for progress in flushed.values():
                 progress.flush()
@@ -256,7 +260,7 @@ class Pipeline:
         because = ""
         try:
             async with asyncio.timeout(self._settings.rebalance_timeout_ms / 1000 - REJOIN_RESERVE_S), self._turn:
-                if not await self._flush_and_commit():
+                if not await self._flush_and_commit(at_once=True):
                     because = "the sink is away"
         except (PipelineError, TimeoutError) as error:
             because = str(error) or "the batch in flight took too long"

@@ -121,13 +121,13 @@ class Letters:
 class Bench:
     """A pipeline with its reader and sink."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, *, sink_pause_s: float = 0.001, **given: Any) -> None:
         settings = ConsumerSettings(service_name="test", commit_interval_ms=1, **given)
         self.health = Health(time.monotonic, 60.0)
         self.metrics = Metrics(CollectorRegistry(), "test", TOPIC)
         self.reader, self.sink, self.shutdown = Reader(), Taking(), Shutdown()
         self.readiness = Readiness(self.health, structlog.get_logger(), time.monotonic, self.metrics.error)
-        backoff = Backoff(0.001, 0.001, lambda: 1.0)
+        backoff = Backoff(sink_pause_s, sink_pause_s, lambda: 1.0)
         self.dead_letters = Letters()
         tools = Tools(
             self.sink,
@@ -440,6 +440,20 @@ async def test_a_flush_that_fails_commits_nothing_and_is_tried_again() -> None:
     await bench.work()
     assert bench.reader.commits == [{3: 5}]
     assert bench.reader.resting == frozenset()
+
+
+async def test_the_last_flush_does_not_wait_for_the_next_attempt() -> None:
+    bench = Bench(sink_pause_s=60.0)
+    await bench.assign(3)
+
+    async def fail() -> None:
+        raise SinkUnavailable("the disk is full")
+
+    bench.sink.on_flush = fail
+    await bench.work(records(0, 5))
+    bench.sink.on_flush = None
+    assert await bench.pipeline.disconnect()
+    assert bench.reader.commits == [{3: 5}]
 
 
 async def test_a_sink_that_keeps_offsets_says_where_reading_goes_on() -> None:
