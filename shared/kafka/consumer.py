@@ -74,6 +74,7 @@ class GroupReader:
         self._topic = topic
         self._listener = listener
         self._fetch: asyncio.Task[tuple[int, dict[TopicPartition, list[ReceivedRecord]]]] | None = None
+        self._sought: dict[int, int] = {}
         self._assignment_number = 0
         self._assigned_now: frozenset[int] = frozenset()
         self._joining_since: float | None = time.monotonic()
@@ -140,8 +141,11 @@ class GroupReader:
             assignment_number, received = fetch.result()
         except CLIENT_ERRORS as error:
             raise translate(error, f"reading {self._topic}") from error
+        sought, self._sought = self._sought, {}
         if assignment_number != self._assignment_number:
             return Polled((), {})  # others read these again, from the offset that was committed
+        received = {place: records for place, records in received.items() if place.partition not in sought}
+        self.seek(sought)
         batches = [
             RecordBatch(self._topic, place.partition, records, self._client.highwater(place))
             for place, records in received.items()
@@ -175,7 +179,12 @@ class GroupReader:
             self._client.pause(*(wanted - resting))
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Go on at these offsets, by partition. What was fetched before them or behind them is dropped."""
+        """Go on at these offsets, by partition. What was fetched before them or behind them is dropped.
+
+        A fetch that nobody has picked up yet may hold records from before, and has moved the positions then.
+        """
+        if self._fetch is not None:
+            self._sought.update(offsets)
         assigned = self._client.assignment()
         for partition, offset in offsets.items():
             place = TopicPartition(self._topic, partition)
@@ -242,6 +251,7 @@ class GroupReader:
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
         self._assignment_number += 1
+        self._sought.clear()
         self._assigned_now = frozenset()
         self._joining_since = time.monotonic()
         if not self._stopped:

@@ -1,0 +1,293 @@
+"""SINK=kafka: each record once, whatever dies. The judge is another client, and reads what is committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from compose.local.broker import Broker
+from shared.kafka.partitioner import partition_of_key
+from tests.integration.conftest import DEADLINE_S, Topics, create_topics
+from tests.integration.consumer_driver import (
+    ROOT,
+    Replica,
+    Replicas,
+    assignments,
+    committed,
+    headers_of,
+    number_of,
+    publish,
+    running,
+    until,
+    value,
+)
+
+OUTPUT_PARTITIONS = 3
+GROUP = "sender"
+
+
+@dataclass
+class Output:
+    """The topic that is sent to."""
+
+    broker: str
+    topic: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"SINK": "kafka", "KAFKA_SINK_TOPIC": self.topic}
+
+    def read(self, partition_count: int = OUTPUT_PARTITIONS) -> list[Message]:
+        """Every committed record, in the order of each partition; fails when a transaction is left open."""
+        reader = Consumer(
+            {
+                "bootstrap.servers": self.broker,
+                "group.id": "judge",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed",
+            }
+        )
+        places = [TopicPartition(self.topic, number, OFFSET_BEGINNING) for number in range(partition_count)]
+        reader.assign(places)
+        found: list[Message] = []
+        open_ones = set(range(partition_count))
+        try:
+            while open_ones:
+                message = reader.poll(DEADLINE_S)
+                assert message is not None, "no answer from the broker"
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    # Of a reader of committed records: the end of what is decided.
+                    end = self._end(message.partition() or 0)
+                    assert message.offset() == end, "a transaction is left open"
+                    open_ones.discard(message.partition() or 0)
+        finally:
+            reader.close()
+        return found
+
+    def _end(self, partition: int) -> int:
+        plain = Consumer({"bootstrap.servers": self.broker, "group.id": "judge", "isolation.level": "read_uncommitted"})
+        try:
+            _first, end = plain.get_watermark_offsets(TopicPartition(self.topic, partition), timeout=DEADLINE_S)
+        finally:
+            plain.close()
+        return int(end)
+
+    def audit(self, count: int) -> None:
+        """Numbers from 0, each once; each source partition in its order within each partition of the output."""
+        messages = self.read()
+        numbers = Counter(number_of(json.loads(message.value() or b"")) for message in messages)
+        missing = set(range(count)) - numbers.keys()
+        twice = sorted(number for number, times in numbers.items() if times > 1)
+        assert not missing, f"{len(missing)} of {count} are missing: {sorted(missing)[:10]}"
+        assert not twice, f"{len(twice)} of {count} came more than once: {twice[:10]}"
+        assert len(numbers) == count
+        last: dict[tuple[int | None, str], int] = {}
+        for message in messages:
+            headers = headers_of(message)
+            place, offset = (message.partition(), headers["original-partition"]), int(headers["original-offset"])
+            assert offset > last.get(place, -1), "out of order"
+            last[place] = offset
+
+
+@pytest.fixture
+def output(broker: str, topics: Topics) -> Iterator[Output]:
+    name = f"{topics.records}-sent"
+    admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    create_topics(admin, [NewTopic(name, OUTPUT_PARTITIONS, 1)])
+    yield Output(broker, name)
+    for future in admin.delete_topics([name]).values():
+        future.result(DEADLINE_S)
+
+
+@dataclass
+class Load:
+    """Numbers that go on being published until `end`, over all partitions."""
+
+    broker: str
+    topics: Topics
+    count: int = 0
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        producer = Producer({"bootstrap.servers": self.broker, "linger.ms": 5, "enable.idempotence": True})
+        while not self._ended.wait(0.02):
+            for number in range(self.count, self.count + 20):
+                partition = number % self.topics.partition_count
+                producer.produce(self.topics.records, value(number), key=b"192.0.2.%d" % partition, partition=partition)
+            self.count += 20
+            producer.poll(0)
+        assert producer.flush(DEADLINE_S) == 0
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+@contextmanager
+def loaded(broker: str, topics: Topics) -> Iterator[Load]:
+    load = Load(broker, topics)
+    thread = threading.Thread(target=load.run)
+    thread.start()
+    try:
+        yield load
+    finally:
+        load.end()
+        thread.join(DEADLINE_S)
+
+
+def done(broker: str, topics: Topics) -> int:
+    return sum(committed(broker, GROUP, topics.records).values())
+
+
+def until_done(broker: str, topics: Topics, count: int) -> None:
+    until(lambda: done(broker, topics) >= count, f"{count} are committed")
+
+
+def start(replicas: Replicas, output: Output, more: Mapping[str, str] | None = None) -> Replica:
+    return replicas.start(GROUP, {**output.settings, **(more or {})})
+
+
+def test_what_is_sent_names_its_origin_and_keeps_key_and_value(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    values = [value(number) for number in range(20)]
+    publish(broker, topics.records, values, partition=5)
+    with running(broker, topics, tmp_path) as replicas:
+        replica = start(replicas, output)
+        until_done(broker, topics, 20)
+        assert replica.terminate() == 0
+    messages = output.read()
+    assert [message.value() for message in messages] == values
+    assert {message.key() for message in messages} == {b"192.0.2.1"}
+    assert {message.partition() for message in messages} == {partition_of_key(b"192.0.2.1", OUTPUT_PARTITIONS)}
+    assert headers_of(messages[7]) == {
+        "original-topic": topics.records,
+        "original-partition": "5",
+        "original-offset": "7",
+    }
+
+
+def send_under_kills(
+    broker: str, topics: Topics, output: Output, directory: Path, kills: int, more: Mapping[str, str] | None = None
+) -> int:
+    """How many records there were."""
+    with running(broker, topics, directory) as replicas, loaded(broker, topics) as load:
+        replica = start(replicas, output, more)
+        for _kill in range(kills):
+            before = done(broker, topics)
+            until(lambda before=before: done(broker, topics) > before + 300, "it works")  # type: ignore[misc]
+            replica.kill()
+            replica = start(replicas, output, more)
+        load.end()
+        until_done(broker, topics, load.count)
+        assert replica.terminate() == 0
+    return load.count
+
+
+def test_each_record_is_sent_once_although_replicas_are_killed(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    """Five times, while records keep coming."""
+    count = send_under_kills(broker, topics, output, tmp_path, kills=5)
+    assert count > 2000
+    output.audit(count)
+
+
+# Runs before the replica's own code, because Python imports a module of this name at its start.
+OFFSETS_OUTSIDE = """
+import asyncio
+from shared.kafka.transactions import TransactionalPublisher
+
+publish = TransactionalPublisher.publish
+
+async def publish_then_commit(self, records, offsets=None):
+    await publish(self, records)
+    await asyncio.sleep(0.2)
+    await publish(self, [], offsets)
+
+TransactionalPublisher.publish = publish_then_commit
+"""
+
+
+def test_offsets_that_are_committed_outside_of_the_transaction_are_seen_by_the_audit(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(OFFSETS_OUTSIDE)
+    count = send_under_kills(broker, topics, output, tmp_path, 4, {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    with pytest.raises(AssertionError, match="came more than once"):
+        output.audit(count)
+
+
+def test_each_record_is_sent_once_while_the_group_grows_and_shrinks(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    with running(broker, topics, tmp_path) as replicas, loaded(broker, topics) as load:
+        members = [start(replicas, output)]
+        until_done(broker, topics, 300)
+        members += [start(replicas, output), start(replicas, output)]
+        until(lambda: sorted(map(len, assignments(broker, GROUP))) == [2, 3, 3], "three share the partitions")
+        before = done(broker, topics)
+        until_done(broker, topics, before + 500)
+        for member in members[:2]:
+            assert member.terminate() == 0
+        until(lambda: list(map(len, assignments(broker, GROUP))) == [topics.partition_count], "one has them all")
+        load.end()
+        until_done(broker, topics, load.count)
+        assert members[2].terminate() == 0
+    output.audit(load.count)
+
+
+def test_a_replica_that_wakes_up_after_its_session_sends_nothing_more(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    """It was stopped with records in its hands, another one has gone on, and it does not know."""
+    with running(broker, topics, tmp_path) as replicas, loaded(broker, topics) as load:
+        sleeper = start(replicas, output)
+        until_done(broker, topics, 300)
+        os.kill(sleeper.process.pid, signal.SIGSTOP)
+        heir = start(replicas, output)
+        until(lambda: heir.owns == frozenset(range(topics.partition_count)), "the heir has all partitions")
+        before = done(broker, topics)
+        until_done(broker, topics, before + 500)
+        os.kill(sleeper.process.pid, signal.SIGCONT)
+        until(lambda: sorted(map(len, assignments(broker, GROUP))) == [4, 4], "both share the partitions")
+        before = done(broker, topics)
+        until_done(broker, topics, before + 300)
+        load.end()
+        until_done(broker, topics, load.count)
+        assert sleeper.terminate() == 0
+        assert heir.terminate() == 0
+    output.audit(load.count)
+
+
+def test_each_record_is_sent_once_although_the_broker_dies(
+    breakable_broker: Broker, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    """Killed and started again, twice, while transactions are under way."""
+    broker = breakable_broker.bootstrap_servers
+    with running(broker, topics, tmp_path) as replicas, loaded(broker, topics) as load:
+        replica = start(replicas, output)
+        for _kill in range(2):
+            before = done(broker, topics)
+            until(lambda before=before: done(broker, topics) > before + 300, "it works")  # type: ignore[misc]
+            breakable_broker.kill()
+            breakable_broker.start()
+            breakable_broker.wait_until_ready()
+        load.end()
+        until_done(broker, topics, load.count)
+        assert replica.terminate() == 0
+    output.audit(load.count)
