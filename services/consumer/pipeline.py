@@ -1,4 +1,4 @@
-"""The way of a record: poll → decode → rejects confirmed as dead letters → feeder → sink → flush → commit.
+"""The way of a record: poll → decode → rejects confirmed as dead letters → choose → feeder → sink → flush → commit.
 
 Offsets that hold no record, such as the markers that the producer's fence leaves, are passed over once all that was
 polled is taken, and committed too: else a partition that ends with one would lag for ever.
@@ -14,6 +14,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
+from services.consumer.choose import Chooser
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.feeder import Feeder
 from services.consumer.progress import Gap, PartitionProgress, missing_offsets
@@ -47,6 +48,7 @@ class Pipeline:
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
         self._feeder = Feeder(settings, tools, self._taken)
+        self._chooser = Chooser(settings, tools, time.monotonic)
         self._committed_at = time.monotonic()
         self.processed_total = 0
 
@@ -77,6 +79,7 @@ class Pipeline:
             settings.auto_offset_reset,
             settings.session_timeout_ms,
             settings.rebalance_timeout_ms,
+            settings.kafka_isolation_level,
         )
         self._tools.readiness.block(Obstacle.GROUP, "joining the group")
         self._reader = await GroupReader.start(settings, membership, self)
@@ -163,7 +166,7 @@ class Pipeline:
         decoded = decode(batch, self._settings.group_id, self._settings.service_name)
         if decoded.rejects:
             await self._tools.dead_letters.publish(decoded.rejects)
-        await self._feeder.feed(decoded, progress)
+        await self._feeder.feed(self._chooser.choose(decoded), progress)
 
     def _taken(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         if self._owned.get(batch.partition) is not progress:

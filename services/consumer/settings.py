@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from services.consumer.transforms import TRANSFORMS
+from services.consumer.where import Where
 from shared.runtime.settings import KafkaSettings
 
 _HANDLER_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -28,6 +29,23 @@ class ConsumerSettings(KafkaSettings):
     )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group begins that has committed nothing yet."
+    )
+    kafka_isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed",
+        description="`read_committed` passes over records of transactions that were aborted, and waits for those that "
+        "are open; the producer's own records are in none.",
+    )
+    where: str | None = Field(
+        None,
+        description="Expression over the fields of a record, such as `status >= 500 and path.startswith('/api')`; "
+        "records for which it is false are passed over.",
+    )
+    sample_ratio: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the records to take, such as 0.01, chosen by `source.generation` and `source.offset`: "
+        "every group with the same share takes the same ones.",
     )
     sink: Literal["stdout", "archive", "handler", "kafka"] = Field(
         "stdout", description="Where records go; HANDLER alone means `handler`."
@@ -98,6 +116,13 @@ class ConsumerSettings(KafkaSettings):
     def _handler_is_a_name(cls, value: str | None) -> str | None:
         if value is not None and not _HANDLER_NAME.fullmatch(value):
             raise ValueError("it must read package.module:function")
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def _where_is_an_expression(cls, value: str | None) -> str | None:
+        if value is not None:
+            Where(value)
         return value
 
     @field_validator("transform")

@@ -57,13 +57,15 @@ class GroupListener(Protocol):
 class Membership:
     """How to be a member of the group.
 
-    `rebalance_timeout_ms` is the time that `on_revoked` has.
+    `rebalance_timeout_ms` is the time that `on_revoked` has. With `read_committed`, `end_offsets` and the end offset of
+    a batch are those up to which all transactions are decided, so that a member reaches them.
     """
 
     group_id: str
     auto_offset_reset: Literal["earliest", "latest"]
     session_timeout_ms: int
     rebalance_timeout_ms: int
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
 
 
 class GroupReader:
@@ -91,6 +93,7 @@ class GroupReader:
             group_id=membership.group_id,
             enable_auto_commit=False,
             auto_offset_reset=membership.auto_offset_reset,
+            isolation_level=membership.isolation_level,
             session_timeout_ms=membership.session_timeout_ms,
             heartbeat_interval_ms=membership.session_timeout_ms // HEARTBEATS_PER_SESSION,
             rebalance_timeout_ms=membership.rebalance_timeout_ms,
