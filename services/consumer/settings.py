@@ -137,9 +137,7 @@ class ConsumerSettings(KafkaSettings):
         if self.sink == "kafka" and self.kafka_sink_topic is None:
             raise ValueError("SINK=kafka needs KAFKA_SINK_TOPIC, the topic to send to.")
         if self.kafka_sink_topic in (self.kafka_topic, self.kafka_dead_letter_topic):
-            raise ValueError(
-                f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is read or written already: name another topic."
-            )
+            raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is in use already: name another topic.")
         return self
 
     @model_validator(mode="after")

@@ -85,8 +85,9 @@ def _parse(expression: str) -> ast.expr:
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError as error:
-        raise _Fault(max(0, (error.offset or 1) - 1), error.msg) from error
-    except (ValueError, RecursionError, MemoryError) as error:
+        # Python says 0 for the end of the expression.
+        raise _Fault(error.offset - 1 if error.offset else len(expression), error.msg) from error
+    except (ValueError, RecursionError, MemoryError, SystemError) as error:  # of what is nested too deeply
         raise _Fault(0, f"it cannot be parsed ({error})") from error
     try:
         _kind_of(tree, 0)

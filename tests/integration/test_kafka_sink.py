@@ -13,11 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import NotCoordinatorError
+from aiokafka.protocol.commit import OffsetFetchRequest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from compose.local.broker import Broker
+from shared.errors import Fenced
 from shared.kafka.partitioner import partition_of_key
+from shared.kafka.transactions import GroupOffsets, Outgoing, TransactionalPublisher
+from shared.runtime.settings import KafkaSettings
+from shared.schemas.headers import REPLAY_FOR_HEADER, REPLAY_HEADER
 from tests.integration.conftest import DEADLINE_S, Topics, create_topics
 from tests.integration.consumer_driver import (
     ROOT,
@@ -28,6 +35,7 @@ from tests.integration.consumer_driver import (
     headers_of,
     number_of,
     publish,
+    read_all,
     running,
     until,
     value,
@@ -291,3 +299,141 @@ def test_each_record_is_sent_once_although_the_broker_dies(
         until_done(broker, topics, load.count)
         assert replica.terminate() == 0
     output.audit(load.count)
+
+
+def test_a_record_that_is_too_large_for_the_topic_is_set_aside(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    narrow = Output(broker, f"{output.topic}-narrow")
+    admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    create_topics(admin, [NewTopic(narrow.topic, 1, 1, config={"max.message.bytes": "2000"})])
+    large = value(1).replace(b'"user_agent":"', b'"user_agent":"' + b"x" * 3000)
+    publish(broker, topics.records, [value(0), large, value(2)], partition=1)
+    with running(broker, topics, tmp_path) as replicas:
+        replica = start(replicas, narrow)
+        until_done(broker, topics, 3)
+        [letter] = read_all(broker, topics.dead_letters, 1, topics.partition_count)
+        assert replica.terminate() == 0
+    assert headers_of(letter)["dlt-original-offset"] == "1"
+    assert "takes records of 1872 bytes" in headers_of(letter)["dlt-exception-message"]
+    assert [number_of(json.loads(one.value() or b"")) for one in narrow.read(1)] == [0, 2]
+
+
+def test_only_what_is_wanted_is_sent_and_all_of_it_is_committed(
+    broker: str, topics: Topics, output: Output, tmp_path: Path
+) -> None:
+    """WHERE, the transform and a replay for another group each leave something out."""
+    numbers = range(100)
+    values = [value(number, status=500 if number % 10 == 0 else 200) for number in numbers]
+    publish(broker, topics.records, values, partition=2)
+    producer = Producer({"bootstrap.servers": broker})
+    for number, group in ((100, "other"), (110, GROUP)):
+        headers: list[tuple[str, str | bytes | None]] = [(REPLAY_HEADER, b"run"), (REPLAY_FOR_HEADER, group.encode())]
+        producer.produce(topics.records, value(number, status=500), partition=2, headers=headers)
+    assert producer.flush(DEADLINE_S) == 0
+    with running(broker, topics, tmp_path) as replicas:
+        replica = start(replicas, output, {"TRANSFORM": "errors", "WHERE": "source.offset >= 50"})
+        until_done(broker, topics, 102)
+        assert replica.terminate() == 0
+    messages = output.read()
+    assert sorted(number_of(json.loads(one.value() or b"")) for one in messages) == [50, 60, 70, 80, 90, 110]
+    [replayed] = [one for one in messages if headers_of(one)["original-offset"] == "101"]
+    assert headers_of(replayed)[REPLAY_HEADER] == "run"
+    assert REPLAY_FOR_HEADER not in headers_of(replayed), "what is sent is for every group"
+
+
+def test_a_topic_that_comes_later_is_waited_for(broker: str, topics: Topics, output: Output, tmp_path: Path) -> None:
+    late = Output(broker, f"{output.topic}-late")
+    publish(broker, topics.records, [value(number) for number in range(10)], partition=0)
+    with running(broker, topics, tmp_path) as replicas:
+        replica = start(replicas, late)
+        until(lambda: any(late.topic in line.get("error", "") for line in replica.lines), "it says what is missing")
+        assert not committed(broker, GROUP, topics.records)
+        admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+        create_topics(admin, [NewTopic(late.topic, 1, 1)])
+        until_done(broker, topics, 10)
+        assert replica.terminate() == 0
+    assert len(late.read(1)) == 10
+
+
+async def publisher_of(broker: str, topics: Topics, output: Output) -> TransactionalPublisher:
+    settings = KafkaSettings(
+        service_name="test",
+        kafka_bootstrap_servers=broker,
+        kafka_topic=topics.records,
+        kafka_dead_letter_topic=topics.dead_letters,
+    )
+    return await TransactionalPublisher.start(settings, f"{GROUP}-{topics.records}-0", [output.topic])
+
+
+async def test_a_predecessor_can_neither_send_nor_commit(broker: str, topics: Topics, output: Output) -> None:
+    """Although the group itself would take its offsets: it is told of no generation."""
+    record = Outgoing(output.topic, 0, b"key", b"value", [])
+
+    def at(offset: int) -> GroupOffsets:
+        return GroupOffsets(GROUP, topics.records, {0: offset})
+
+    first = await publisher_of(broker, topics, output)
+    assert await first.committed(GROUP, topics.records, 0) is None
+    await first.publish([record], at(1))
+    second = await publisher_of(broker, topics, output)
+    assert await second.committed(GROUP, topics.records, 0) == 1
+    with pytest.raises(Fenced):
+        await first.publish([record], at(2))
+    late = await publisher_of(broker, topics, output)
+    with pytest.raises(Fenced):
+        await second.publish([], at(9))
+    assert await late.committed(GROUP, topics.records, 0) == 1
+    await late.publish([], at(2))
+    assert await late.committed(GROUP, topics.records, 0) == 2
+    await late.close()
+    assert len(output.read()) == 1
+
+
+async def test_a_coordinator_that_is_none_is_not_taken_for_one_that_knows_nothing(
+    broker: str, topics: Topics, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer names no partition, which looks like "never committed"; the next one has the offset."""
+    publisher = await publisher_of(broker, topics, output)
+    await publisher.publish([], GroupOffsets(GROUP, topics.records, {0: 7}))
+    send = AIOKafkaClient.send
+    refused: list[object] = []
+
+    async def refuse_once(self: AIOKafkaClient, node: int, request: object, **options: object) -> object:
+        answer = await send(self, node, request, **options)
+        if isinstance(request, OffsetFetchRequest) and not refused:
+            refused.append(request)
+            answer.topics, answer.error_code = [], NotCoordinatorError.errno
+        return answer
+
+    monkeypatch.setattr(AIOKafkaClient, "send", refuse_once)
+    assert await publisher.committed(GROUP, topics.records, 0) == 7
+    assert refused
+    await publisher.close()
+
+
+@pytest.mark.parametrize(("level", "numbers"), [("read_committed", [0, 3]), ("read_uncommitted", [0, 1, 2, 3, 4])])
+def test_records_of_an_aborted_transaction_are_passed_over_and_leave_no_lag(
+    broker: str, topics: Topics, tmp_path: Path, level: str, numbers: list[int]
+) -> None:
+    publish(broker, topics.records, [value(0)], partition=4)
+    writer = Producer({"bootstrap.servers": broker, "transactional.id": f"aborting-{topics.records}"})
+    writer.init_transactions(DEADLINE_S)
+    for number in (1, 2):
+        writer.begin_transaction()
+        writer.produce(topics.records, value(number), partition=4)
+        assert writer.flush(DEADLINE_S) == 0
+        writer.abort_transaction(DEADLINE_S)
+    publish(broker, topics.records, [value(3)], partition=4)
+    writer.begin_transaction()
+    writer.produce(topics.records, value(4), partition=4)
+    assert writer.flush(DEADLINE_S) == 0
+    writer.abort_transaction(DEADLINE_S)
+    # Record, two aborted with a marker each, record, aborted, marker.
+    end = 8
+    with running(broker, topics, tmp_path) as replicas:
+        replica = replicas.start("reader", {"KAFKA_ISOLATION_LEVEL": level})
+        until(lambda: committed(broker, "reader", topics.records) == {4: end}, "all is committed")
+        until(lambda: [line["lag_records"] for line in replica.events("progress")][-1:] == [0], "no lag is left")
+        assert replica.terminate() == 0
+    assert replica.numbers == numbers
