@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from compose.local.broker import Broker
 from shared.errors import Fenced
+from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.partitioner import partition_of_key
 from shared.kafka.transactions import GroupOffsets, Outgoing, TransactionalPublisher
 from shared.runtime.settings import KafkaSettings
@@ -363,14 +366,19 @@ def test_a_topic_that_comes_later_is_waited_for(broker: str, topics: Topics, out
     assert len(late.read(1)) == 10
 
 
-async def publisher_of(broker: str, topics: Topics, output: Output) -> TransactionalPublisher:
-    settings = KafkaSettings(
+def settings_of(broker: str, topics: Topics) -> KafkaSettings:
+    return KafkaSettings(
         service_name="test",
         kafka_bootstrap_servers=broker,
         kafka_topic=topics.records,
         kafka_dead_letter_topic=topics.dead_letters,
     )
-    return await TransactionalPublisher.start(settings, f"{GROUP}-{topics.records}-0", [output.topic])
+
+
+async def publisher_of(broker: str, topics: Topics, output: Output) -> TransactionalPublisher:
+    return await TransactionalPublisher.start(
+        settings_of(broker, topics), f"{GROUP}-{topics.records}-0", [output.topic]
+    )
 
 
 async def test_a_predecessor_can_neither_send_nor_commit(broker: str, topics: Topics, output: Output) -> None:
@@ -444,3 +452,38 @@ def test_records_of_an_aborted_transaction_are_passed_over_and_leave_no_lag(
         until(lambda: [line["lag_records"] for line in replica.events("progress")][-1:] == [0], "no lag is left")
         assert replica.terminate() == 0
     assert replica.numbers == numbers
+
+
+class Assigned:
+    """Hears of the partitions."""
+
+    def __init__(self) -> None:
+        self.partitions: asyncio.Queue[frozenset[int]] = asyncio.Queue()
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None:
+        """Nothing is in flight."""
+
+    async def on_assigned(self, partitions: frozenset[int]) -> None:
+        self.partitions.put_nowait(partitions)
+
+
+@pytest.mark.parametrize("topics", [1], indirect=True)
+async def test_what_was_fetched_before_a_seek_is_not_returned_behind_it(broker: str, topics: Topics) -> None:
+    """A sink that takes a while to resume gives a fetch the time to end with records from before."""
+    publish(broker, topics.records, [value(number) for number in range(20)], partition=0)
+    listener = Assigned()
+    membership = Membership("seeking", "earliest", 10_000, 5_000)
+    reader = await GroupReader.start(settings_of(broker, topics), membership, listener)
+    try:
+        assert await asyncio.wait_for(listener.partitions.get(), DEADLINE_S) == {0}
+        reader._fetch = asyncio.create_task(reader._fetch_records(5, DEADLINE_S))
+        await asyncio.wait({reader._fetch})
+        reader.seek({0: 2})
+        offsets: list[int] = []
+        give_up_at = time.monotonic() + DEADLINE_S
+        while len(offsets) < 18 and time.monotonic() < give_up_at:
+            polled = await reader.poll(5, 0.5)
+            offsets += [record.offset for batch in polled.batches for record in batch.records]
+        assert offsets == [*range(2, 20)]
+    finally:
+        await reader.stop()
