@@ -14,7 +14,7 @@
         ├── InvalidSettings     a setting is missing or wrong
         ├── AccessDenied        the broker refuses this client
         ├── Fenced              another producer of this name took over
-        └── HandlerNotFound     HANDLER names no async function
+        └── HandlerNotFound     HANDLER or TRANSFORM names no function of the right kind
 
 A RetryableError or RecordsRejected is handled by the pipeline that called, an InvalidRequest by the HTTP server, a
 FatalError by the entry point alone.
@@ -96,4 +96,4 @@ class Fenced(FatalError):
 
 
 class HandlerNotFound(FatalError):
-    """HANDLER does not name an async function that can be imported."""
+    """HANDLER or TRANSFORM does not name a function of the right kind that can be imported."""

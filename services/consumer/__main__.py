@@ -11,10 +11,11 @@ from shared.runtime.lifecycle import main
 USAGE = """
 Reads the records of nginx's access logs from Kafka and hands them to a sink. Replicas with one SERVICE_NAME share the
 partitions; every other SERVICE_NAME gets all records again. Each record arrives at least once: offsets are committed
-after the sink has it.
+after the sink has it. WHERE and SAMPLE_RATIO take only some of them.
 
   SERVICE_NAME=watcher python -m services.consumer                          prints every record
   SERVICE_NAME=archiver SINK=archive ARCHIVE_DIR=./archive python -m services.consumer
+  SERVICE_NAME=errors SINK=kafka KAFKA_SINK_TOPIC=nginx_errors TRANSFORM=errors python -m services.consumer
   SERVICE_NAME=alerts HANDLER=my_alerts:handle python -m services.consumer   calls your function:
 
       async def handle(records: Sequence[AccessRecord]) -> None: ...

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.schemas import AccessRecord, DeadLetter, DeadLetterReason
+from shared.schemas.headers import REPLAY_FOR_HEADER
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_NAMED_PROBLEMS = 3
@@ -21,8 +22,9 @@ class DecodedBatch:
     """The valid records of one batch, in order: `records[i]` was read from `values[i]` at `offsets[i]`, and so on.
 
     The batch covers the offsets from `first_offset` up to but not including `next_offset`; those of `rejects`, and
-    those that the topic does not have, are not among `offsets`. `end_offset` is that of the RecordBatch,
-    `newest_timestamp_ms` that of its last record.
+    those that the topic does not have, are not among `offsets`, nor are those of `other_group_count` records that were
+    sent again for another group. `end_offset` is that of the RecordBatch, `newest_timestamp_ms` that of its last
+    record.
     """
 
     topic: str
@@ -36,6 +38,8 @@ class DecodedBatch:
     offsets: Sequence[int]
     keys: Sequence[bytes | None]
     timestamps_ms: Sequence[int]
+    headers: Sequence[Sequence[tuple[str, bytes]]]
+    other_group_count: int = 0
     rejects: Sequence[DeadLetter] = ()
 
     def part(self, start: int, end: int) -> DecodedBatch:
@@ -52,6 +56,7 @@ class DecodedBatch:
             offsets=self.offsets[start:end],
             keys=self.keys[start:end],
             timestamps_ms=self.timestamps_ms[start:end],
+            headers=self.headers[start:end],
             rejects=(),
         )
 
@@ -65,6 +70,7 @@ class DecodedBatch:
             offsets=[self.offsets[index] for index in kept],
             keys=[self.keys[index] for index in kept],
             timestamps_ms=[self.timestamps_ms[index] for index in kept],
+            headers=[self.headers[index] for index in kept],
             rejects=(),
         )
 
@@ -74,7 +80,11 @@ def decode(batch: RecordBatch, group: str, service: str) -> DecodedBatch:
     records: list[AccessRecord] = []
     taken: list[ReceivedRecord] = []
     rejects: list[DeadLetter] = []
+    others = 0
     for received in batch.records:
+        if received.headers and _is_for_another(received.headers, group):
+            others += 1
+            continue
         value = received.value or b""
         try:
             record = _validate(value)
@@ -95,8 +105,14 @@ def decode(batch: RecordBatch, group: str, service: str) -> DecodedBatch:
         offsets=[received.offset for received in taken],
         keys=[received.key for received in taken],
         timestamps_ms=[received.timestamp for received in taken],
+        headers=[received.headers for received in taken],
+        other_group_count=others,
         rejects=rejects,
     )
+
+
+def _is_for_another(headers: Sequence[tuple[str, bytes]], group: str) -> bool:
+    return any(name == REPLAY_FOR_HEADER and named != group.encode() for name, named in headers)
 
 
 def _reject(batch: RecordBatch, received: ReceivedRecord, message: str, group: str, service: str) -> DeadLetter:

@@ -1,4 +1,4 @@
-"""Finding the function that HANDLER names.
+"""Finding the function that HANDLER (or TRANSFORM) names.
 
     async def handle(records: Sequence[AccessRecord]) -> None: ...
 
@@ -25,6 +25,14 @@ def load_handler(name: str) -> Handler:
 
     The working directory is searched as well.
     """
+    function = import_function("HANDLER", name)
+    if not inspect.iscoroutinefunction(function):
+        raise HandlerNotFound(f"HANDLER={name}: {name.partition(':')[2]} is not an async function (`async def`).")
+    return cast(Handler, function)
+
+
+def import_function(variable: str, name: str) -> object:
+    """What `package.module:function` names, for the setting `variable`. Raises HandlerNotFound."""
     module_name, _, function_name = name.partition(":")
     # `python -m` has put the working directory first already; an installed command or a test has not.
     if str(Path.cwd()) not in sys.path:
@@ -33,12 +41,10 @@ def load_handler(name: str) -> Handler:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module does when it is imported
         raise HandlerNotFound(
-            f"HANDLER={name}: importing {module_name} failed: {type(error).__name__}: {error}. "
+            f"{variable}={name}: importing {module_name} failed: {type(error).__name__}: {error}. "
             "It must be on PYTHONPATH or below the working directory."
         ) from error
-    function = getattr(module, function_name, None)
+    function: object = getattr(module, function_name, None)
     if function is None:
-        raise HandlerNotFound(f"HANDLER={name}: {module_name} has no {function_name}.")
-    if not inspect.iscoroutinefunction(function):
-        raise HandlerNotFound(f"HANDLER={name}: {function_name} is not an async function (`async def`).")
-    return cast(Handler, function)
+        raise HandlerNotFound(f"{variable}={name}: {module_name} has no {function_name}.")
+    return function

@@ -24,6 +24,8 @@ class Metrics:
         self._received = counter("records_received", "Records polled.", *place)
         self._processed = counter("records_processed", "Records that the sink has taken.", *place)
         self._dead_lettered = counter("records_dead_lettered", "Records set aside as dead letters.", *place, "reason")
+        self._skipped = counter("records_skipped", "Records left out on purpose.", *place, "reason")
+        self._filter_failed = counter("records_filter_failed", "Records that WHERE could not be asked about.", *place)
         self._lag_records = gauge("lag_records", "Records behind the end; absent while unknown.", *place)
         self._lag_seconds = gauge(
             "lag_seconds", "Age of the last processed record while others wait, else 0; absent while unknown.", *place
@@ -53,6 +55,12 @@ class Metrics:
 
     def dead_lettered(self, partition: int, reason: str) -> None:
         self._dead_lettered.labels(*self._place, partition, reason).inc()
+
+    def skipped(self, partition: int, reason: str, count: int) -> None:
+        self._skipped.labels(*self._place, partition, reason).inc(count)
+
+    def filter_failed(self, partition: int, count: int) -> None:
+        self._filter_failed.labels(*self._place, partition).inc(count)
 
     def error(self, kind: str) -> None:
         self._errors.labels(self._place[0], kind).inc()

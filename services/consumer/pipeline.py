@@ -1,4 +1,4 @@
-"""The way of a record: poll → decode → rejects confirmed as dead letters → feeder → sink → flush → commit.
+"""The way of a record: poll → decode → rejects confirmed as dead letters → choose → feeder → sink → flush → commit.
 
 Offsets that hold no record, such as the markers that the producer's fence leaves, are passed over once all that was
 polled is taken, and committed too: else a partition that ends with one would lag for ever.
@@ -14,11 +14,13 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
+from services.consumer.choose import Chooser
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.feeder import Feeder
 from services.consumer.progress import Gap, PartitionProgress, missing_offsets
 from services.consumer.readiness import Obstacle
 from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks.base import CommittingSink
 from services.consumer.tools import Tools
 from shared.errors import OwnershipLost, PipelineError, RetryableError
 from shared.kafka.consumer import GroupReader, Membership
@@ -46,6 +48,7 @@ class Pipeline:
         self._owned: dict[int, PartitionProgress] = {}
         self._lost_at: float | None = None
         self._feeder = Feeder(settings, tools, self._taken)
+        self._chooser = Chooser(settings, tools, time.monotonic)
         self._committed_at = time.monotonic()
         self.processed_total = 0
 
@@ -76,6 +79,7 @@ class Pipeline:
             settings.auto_offset_reset,
             settings.session_timeout_ms,
             settings.rebalance_timeout_ms,
+            settings.kafka_isolation_level,
         )
         self._tools.readiness.block(Obstacle.GROUP, "joining the group")
         self._reader = await GroupReader.start(settings, membership, self)
@@ -131,18 +135,18 @@ class Pipeline:
     async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> Collection[int]:
         """After an assignment: ask the group and the sink where they had come to; what is lost since shows as a gap.
 
-        Returns the partitions whose reading was moved to where the sink is; what was polled of them is not theirs.
+        Returns the partitions whose reading begins where the sink is; what was polled of them is not theirs.
         """
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
         if not fresh:
             return ()
         committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
         at_sink = await self._tools.sink.resume(self._settings.kafka_topic, fresh)
-        moved = {partition: offset for partition, offset in at_sink.items() if offset != committed[partition]}
-        reader.seek(moved)
+        # Also where it is what the group has committed: the client may have begun to read before that was decided.
+        reader.seek(at_sink)
         for partition, progress in fresh.items():
             progress.begin(committed[partition], at_sink.get(partition))
-        return moved.keys()
+        return at_sink.keys()
 
     def _pass_over(self, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]) -> None:
         for partition, position in read_to.items():
@@ -163,7 +167,7 @@ class Pipeline:
         if decoded.rejects:
             await self._tools.dead_letters.publish(decoded.rejects)
         if self._owned.get(batch.partition) is progress:
-            await self._feeder.feed(decoded, progress)
+            await self._feeder.feed(self._chooser.choose(decoded), progress)
 
     def _taken(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         if self._owned.get(batch.partition) is not progress:
@@ -236,7 +240,7 @@ class Pipeline:
 
     async def _commit(self, reader: GroupReader, moved: Mapping[int, tuple[PartitionProgress, int]]) -> None:
         try:
-            await reader.commit({partition: offset for partition, (_p, offset) in moved.items()}, COMMIT_TIMEOUT_S)
+            await self._tell_group(reader, {partition: offset for partition, (_p, offset) in moved.items()})
         except OwnershipLost as error:
             self._tools.metrics.commits_lost.inc()
             self._tools.log.warning("ownership_lost", partitions=sorted(moved), error=str(error))
@@ -249,6 +253,13 @@ class Pipeline:
             self._tools.metrics.commits_done.inc()
             for progress, offset in moved.values():
                 progress.commit(offset)
+
+    async def _tell_group(self, reader: GroupReader, next_offsets: Mapping[int, int]) -> None:
+        sink = self._tools.sink
+        if isinstance(sink, CommittingSink):
+            await sink.commit(next_offsets)
+        else:
+            await reader.commit(next_offsets, COMMIT_TIMEOUT_S)
 
     async def on_revoked(self, partitions: frozenset[int]) -> None:
         """Let the batch in flight finish, flush, commit, let go. What that does not reach in time is read again."""

@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from services.consumer.transforms import TRANSFORMS
+from services.consumer.where import Where
 from shared.runtime.settings import KafkaSettings
 
 _HANDLER_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -28,7 +30,24 @@ class ConsumerSettings(KafkaSettings):
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group begins that has committed nothing yet."
     )
-    sink: Literal["stdout", "archive", "handler"] = Field(
+    kafka_isolation_level: Literal["read_committed", "read_uncommitted"] = Field(
+        "read_committed",
+        description="`read_committed` passes over records of transactions that were aborted, and waits for those that "
+        "are open; the producer's own records are in none.",
+    )
+    where: str | None = Field(
+        None,
+        description="Expression over the fields of a record, such as `status >= 500 and path.startswith('/api')`; "
+        "records for which it is false are passed over.",
+    )
+    sample_ratio: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the records to take, such as 0.01, chosen by `source.generation` and `source.offset`: "
+        "every group with the same share takes the same ones.",
+    )
+    sink: Literal["stdout", "archive", "handler", "kafka"] = Field(
         "stdout", description="Where records go; HANDLER alone means `handler`."
     )
     handler: str | None = Field(
@@ -37,6 +56,15 @@ class ConsumerSettings(KafkaSettings):
     archive_dir: Path = Field(Path("/var/lib/archive"), description="Folder of SINK=archive.")
     archive_buffer_bytes: int = Field(
         16_777_216, ge=1, description="Bytes of records that SINK=archive holds in memory before it writes files early."
+    )
+    kafka_sink_topic: str | None = Field(None, min_length=1, description="Topic that SINK=kafka sends to.")
+    transform: str = Field(
+        "copy",
+        description="What SINK=kafka makes of each record: `copy`, `errors` (status 500 and above), `anonymise`, or "
+        "your own function, `package.module:function`.",
+    )
+    kafka_sink_buffer_bytes: int = Field(
+        16_777_216, ge=1, description="Bytes of records that SINK=kafka holds in memory before it sends them early."
     )
     max_poll_records: int = Field(
         500, ge=1, le=10_000, description="Records to take at a time: one batch of a partition is never larger."
@@ -89,6 +117,28 @@ class ConsumerSettings(KafkaSettings):
         if value is not None and not _HANDLER_NAME.fullmatch(value):
             raise ValueError("it must read package.module:function")
         return value
+
+    @field_validator("where")
+    @classmethod
+    def _where_is_an_expression(cls, value: str | None) -> str | None:
+        if value is not None:
+            Where(value)
+        return value
+
+    @field_validator("transform")
+    @classmethod
+    def _transform_is_known(cls, value: str) -> str:
+        if value not in TRANSFORMS and not _HANDLER_NAME.fullmatch(value):
+            raise ValueError(f"it must be one of {', '.join(TRANSFORMS)}, or read package.module:function")
+        return value
+
+    @model_validator(mode="after")
+    def _sink_topic_is_its_own(self) -> Self:
+        if self.sink == "kafka" and self.kafka_sink_topic is None:
+            raise ValueError("SINK=kafka needs KAFKA_SINK_TOPIC, the topic to send to.")
+        if self.kafka_sink_topic in (self.kafka_topic, self.kafka_dead_letter_topic):
+            raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is in use already: name another topic.")
+        return self
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:

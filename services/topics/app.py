@@ -22,7 +22,7 @@ STATE = {
 
 
 def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
-    """The topics of the pipeline: one for records, one for dead letters, one for the producers' positions."""
+    """The topics of the pipeline: records, dead letters, what SINK=kafka sends, the producers' positions."""
     common = {
         "compression.type": "producer",
         "min.insync.replicas": str(settings.kafka_topic_min_insync_replicas),
@@ -32,6 +32,8 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
         settings.kafka_topic: settings.kafka_topic_retention_ms,
         settings.kafka_dead_letter_topic: settings.kafka_dead_letter_retention_ms,
     }
+    if settings.kafka_sink_topic is not None:
+        retention_ms[settings.kafka_sink_topic] = settings.kafka_topic_retention_ms
     lines = tuple(
         TopicSpec(
             name,

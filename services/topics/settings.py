@@ -31,6 +31,16 @@ class TopicsSettings(KafkaSettings):
         "nginx_logs_state", min_length=1, description="Compacted topic in which producers keep their positions."
     )
 
+    kafka_sink_topic: str | None = Field(
+        None, min_length=1, description="Topic of a consumer with SINK=kafka; made like KAFKA_TOPIC when it is named."
+    )
+
+    @model_validator(mode="after")
+    def _check_sink_topic(self) -> Self:
+        if self.kafka_sink_topic in (self.kafka_topic, self.kafka_dead_letter_topic, self.kafka_state_topic):
+            raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is another topic's name already")
+        return self
+
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:
         if self.kafka_topic_min_insync_replicas > self.kafka_topic_replication_factor:

@@ -57,13 +57,15 @@ class GroupListener(Protocol):
 class Membership:
     """How to be a member of the group.
 
-    `rebalance_timeout_ms` is the time that `on_revoked` has.
+    `rebalance_timeout_ms` is the time that `on_revoked` has. With `read_committed`, `end_offsets` and the end offset of
+    a batch are those up to which all transactions are decided, so that a member reaches them.
     """
 
     group_id: str
     auto_offset_reset: Literal["earliest", "latest"]
     session_timeout_ms: int
     rebalance_timeout_ms: int
+    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
 
 
 class GroupReader:
@@ -74,6 +76,7 @@ class GroupReader:
         self._topic = topic
         self._listener = listener
         self._fetch: asyncio.Task[tuple[int, dict[TopicPartition, list[ReceivedRecord]]]] | None = None
+        self._sought: dict[int, int] = {}
         self._assignment_number = 0
         self._assigned_now: frozenset[int] = frozenset()
         self._joining_since: float | None = time.monotonic()
@@ -90,6 +93,7 @@ class GroupReader:
             group_id=membership.group_id,
             enable_auto_commit=False,
             auto_offset_reset=membership.auto_offset_reset,
+            isolation_level=membership.isolation_level,
             session_timeout_ms=membership.session_timeout_ms,
             heartbeat_interval_ms=membership.session_timeout_ms // HEARTBEATS_PER_SESSION,
             rebalance_timeout_ms=membership.rebalance_timeout_ms,
@@ -140,8 +144,11 @@ class GroupReader:
             assignment_number, received = fetch.result()
         except CLIENT_ERRORS as error:
             raise translate(error, f"reading {self._topic}") from error
+        sought, self._sought = self._sought, {}
         if assignment_number != self._assignment_number:
             return Polled((), {})  # others read these again, from the offset that was committed
+        received = {place: records for place, records in received.items() if place.partition not in sought}
+        self.seek(sought)
         batches = [
             RecordBatch(self._topic, place.partition, records, self._client.highwater(place))
             for place, records in received.items()
@@ -175,7 +182,12 @@ class GroupReader:
             self._client.pause(*(wanted - resting))
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Go on at these offsets, by partition. What was fetched before them or behind them is dropped."""
+        """Go on at these offsets, by partition. What was fetched before them or behind them is dropped.
+
+        A fetch that nobody has picked up yet may hold records from before, and has moved the positions then.
+        """
+        if self._fetch is not None:
+            self._sought.update(offsets)
         assigned = self._client.assignment()
         for partition, offset in offsets.items():
             place = TopicPartition(self._topic, partition)
@@ -242,6 +254,7 @@ class GroupReader:
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
         self._assignment_number += 1
+        self._sought.clear()
         self._assigned_now = frozenset()
         self._joining_since = time.monotonic()
         if not self._stopped:

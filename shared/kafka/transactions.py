@@ -6,16 +6,20 @@ What aiokafka 0.14 does and what is done about it here:
 - After a failure or a commit that timed out nothing is known of the outcome: the client is abandoned, and the owner
   reads what is there before it goes on with another one. The broker aborts what was left open.
 - `start` waits without a limit when the broker goes away after the first answer: it has a limit here.
+- Offsets of a group go into a transaction without the group's generation (TxnOffsetCommit v0): the group takes them
+  from a member that it has dropped, too. Only the transactional id refuses them, once its next owner has started.
+- A client that was found at fault between two steps fails an assertion of its own: that counts as a failure, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
+from shared.kafka.committed import committed_offset
 from shared.kafka.connection import (
     CLIENT_ERRORS,
     STOP_TIMEOUT_S,
@@ -44,6 +48,15 @@ class Outgoing:
     headers: Sequence[tuple[str, bytes]]
 
 
+@dataclass(frozen=True, slots=True)
+class GroupOffsets:
+    """The next offsets to read of a topic, by partition, that a group commits together with what is published."""
+
+    group_id: str
+    topic: str
+    next_offsets: Mapping[int, int]
+
+
 class TransactionalPublisher:
     """Make it with `start`, end it with `close`; after any error it is spent, and ended too.
 
@@ -57,10 +70,13 @@ class TransactionalPublisher:
 
     @classmethod
     async def start(
-        cls, settings: KafkaSettings, transactional_id: str, topics: Sequence[str]
+        cls, settings: KafkaSettings, transactional_id: str, topics: Sequence[str], limit_bytes: int | None = None
     ) -> TransactionalPublisher:
-        """Connect and fence. Raises BrokerUnavailable or AccessDenied and leaves nothing behind when it does."""
-        limit_bytes = await max_message_bytes(settings, topics)
+        """Connect and fence. Raises BrokerUnavailable or AccessDenied and leaves nothing behind when it does.
+
+        `limit_bytes` is what `max_message_bytes` says of the topics, for those who have asked already.
+        """
+        limit_bytes = limit_bytes or await max_message_bytes(settings, topics)
         client = AIOKafkaProducer(
             **client_options(settings),
             transactional_id=transactional_id,
@@ -83,22 +99,22 @@ class TransactionalPublisher:
     def partition_count(self, topic: str) -> int:
         return self._partition_counts[topic]
 
-    async def publish(self, records: Sequence[Outgoing]) -> None:
-        """All of the records in one transaction; on return they are committed.
+    async def publish(self, records: Sequence[Outgoing], offsets: GroupOffsets | None = None) -> None:
+        """All of the records and the offsets in one transaction; on return they are committed.
 
         Raises Fenced when another process took over, or when the broker was away for too long; RetryableError else.
         Then they are there or not, all or none.
         """
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT_MS / 1000):
-                await self._publish(records)
+                await self._publish(records, offsets)
         except BaseException as error:
             await abandon_producer(self._client)
-            if isinstance(error, CLIENT_ERRORS):
+            if isinstance(error, (*CLIENT_ERRORS, AssertionError)):
                 raise translate(error, "publishing in a transaction") from error
             raise
 
-    async def _publish(self, records: Sequence[Outgoing]) -> None:
+    async def _publish(self, records: Sequence[Outgoing], offsets: GroupOffsets | None) -> None:
         await self._client.begin_transaction()
         confirmations = [
             await self._client.send(
@@ -109,7 +125,25 @@ class TransactionalPublisher:
         for outcome in await asyncio.gather(*confirmations, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+        if offsets is not None:
+            places = {TopicPartition(offsets.topic, number): offset for number, offset in offsets.next_offsets.items()}
+            await self._client.send_offsets_to_transaction(places, offsets.group_id)
         await self._client.commit_transaction()
+
+    async def committed(self, group_id: str, topic: str, partition: int) -> int | None:
+        """What the group has committed of a partition, None when nothing. What the predecessors of this publisher had
+        under way is decided by now: a commit that had begun is there, all else is gone.
+
+        Raises BrokerUnavailable and the like; the publisher is spent then, as after any error.
+        """
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                return await committed_offset(self._client.client, group_id, topic, partition)
+        except BaseException as error:
+            await abandon_producer(self._client)
+            if isinstance(error, CLIENT_ERRORS):
+                raise translate(error, "asking for committed offsets") from error
+            raise
 
     async def close(self) -> None:
         """Disconnect. Nothing is pending: every `publish` has returned or raised."""

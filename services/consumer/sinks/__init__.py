@@ -5,10 +5,12 @@ from __future__ import annotations
 from services.consumer.sinks.archive import ArchiveSink
 from services.consumer.sinks.base import SinkTable
 from services.consumer.sinks.handler import HandlerSink
+from services.consumer.sinks.kafka import KafkaSink
 from services.consumer.sinks.stdout import StdoutSink
 
 SINKS: SinkTable = {
     "stdout": StdoutSink.from_settings,
     "archive": ArchiveSink.from_settings,
     "handler": HandlerSink.from_settings,
+    "kafka": KafkaSink.from_settings,
 }

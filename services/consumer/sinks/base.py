@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from services.consumer.decode import DecodedBatch
 from services.consumer.settings import ConsumerSettings
@@ -14,8 +14,9 @@ class Sink(Protocol):
 
     `resume`, `write` and `flush` raise SinkUnavailable when the sink is away: they are called again when it may be
     back. `write` raises BatchFailed when it may take this batch the next time, and RecordsRejected for records that it
-    will never take. `flush` raises OwnershipLost when another member has gone on with one of the partitions. All raise
-    FatalError when no repetition helps. No two calls of one sink overlap, except `forget`.
+    will never take. `flush`, and a `write` that flushes first, raise OwnershipLost when another member has gone on with
+    one of the partitions. All raise FatalError when no repetition helps. No two calls of one sink overlap, except
+    `forget`.
     """
 
     async def open(self) -> None:
@@ -37,6 +38,17 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of resources. What is not flushed is lost to this process, and read again by the next."""
+
+
+@runtime_checkable
+class CommittingSink(Protocol):
+    """A sink whose output and the group's offsets are one transaction: nobody else commits for it."""
+
+    async def commit(self, next_offsets: Mapping[int, int]) -> None:
+        """Commit the next offset to read, by partition; called after `flush`, which may have done so already.
+
+        Raises OwnershipLost or SinkUnavailable.
+        """
 
 
 SinkFactory = Callable[[ConsumerSettings], Sink]

@@ -1,0 +1,92 @@
+"""What SINK=kafka holds of a partition, and what it makes of what the group has committed."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks.kafka import PartitionOutput
+from services.topics.app import topic_specs
+from services.topics.settings import TopicsSettings
+from shared.errors import InvalidSettings, OwnershipLost
+from shared.kafka.transactions import Outgoing
+from shared.runtime.settings import load_settings
+
+
+def outgoing(number: int) -> Outgoing:
+    return Outgoing("sent", 0, b"key", b"%d" % number, [("original-offset", b"%d" % number)])
+
+
+def output(*offsets: int, next_offset: int, committed_to: int | None = None) -> PartitionOutput:
+    made = PartitionOutput("nginx_logs", 3, committed_to=committed_to)
+    made.hold([(offset, outgoing(offset)) for offset in offsets], next_offset)
+    return made
+
+
+def test_what_is_committed_is_let_go_and_the_rest_is_kept() -> None:
+    held = output(0, 1, 5, next_offset=7)
+    held.settle(5)
+    assert held.offsets == [5]
+    assert held.records == [outgoing(5)]
+    assert held.held_bytes == output(5, next_offset=7).held_bytes > 0
+    assert (held.committed_to, held.covered_to) == (5, 7)
+    held.settle(9)
+    assert (held.records, held.held_bytes, held.covered_to) == ([], 0, None)
+
+
+def test_a_transaction_that_was_committed_after_all_is_not_sent_again() -> None:
+    held = output(0, 1, next_offset=2)
+    held.undecided = 2
+    held.hold([(2, outgoing(2))], 3)
+    held.decide(2)
+    assert held.offsets == [2]
+    assert (held.committed_to, held.covered_to) == (2, 3)
+    assert held.undecided is None
+
+
+@pytest.mark.parametrize("before", [None, 5])
+def test_a_transaction_that_was_not_committed_is_sent_again(before: int | None) -> None:
+    held = output(5, 6, next_offset=7, committed_to=before)
+    held.undecided = 7
+    held.decide(before)
+    assert held.offsets == [5, 6]
+    assert (held.committed_to, held.covered_to) == (before, 7)
+
+
+@pytest.mark.parametrize("found", [None, 3, 6, 8])
+def test_an_offset_that_is_not_its_own_is_another_replicas(found: int | None) -> None:
+    held = output(5, 6, next_offset=7, committed_to=5)
+    held.undecided = 7
+    with pytest.raises(OwnershipLost, match="another one has gone on"):
+        held.decide(found)
+    assert held.lost
+
+
+@pytest.mark.parametrize(
+    ("settings", "because"),
+    [
+        ({"SINK": "kafka"}, "SINK=kafka needs KAFKA_SINK_TOPIC"),
+        ({"KAFKA_SINK_TOPIC": "nginx_logs"}, "is in use already"),
+        ({"KAFKA_SINK_TOPIC": "nginx_logs_dead_letters"}, "is in use already"),
+        ({"TRANSFORM": "sideways"}, "one of copy, errors, anonymise"),
+        ({"SAMPLE_RATIO": "0"}, "SAMPLE_RATIO='0' is not allowed"),
+        ({"SAMPLE_RATIO": "1.5"}, "SAMPLE_RATIO='1.5' is not allowed"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], because: str
+) -> None:
+    monkeypatch.setenv("SERVICE_NAME", "test")
+    for name, text in settings.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(InvalidSettings, match=because):
+        load_settings(ConsumerSettings)
+
+
+def test_the_topics_service_makes_the_topic_like_that_of_the_records() -> None:
+    records, _dead_letters, sent, _state = topic_specs(TopicsSettings(kafka_sink_topic="sent"))
+    assert sent.name == "sent"
+    assert (sent.partition_count, sent.settings) == (records.partition_count, records.settings)
+    assert "sent" not in {spec.name for spec in topic_specs(TopicsSettings())}
+    with pytest.raises(ValueError, match="another topic's name"):
+        TopicsSettings(kafka_sink_topic="nginx_logs_state")
