@@ -135,18 +135,19 @@ class Pipeline:
     async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> Collection[int]:
         """After an assignment: ask the group and the sink where they had come to; what is lost since shows as a gap.
 
-        Returns the partitions whose reading begins where the sink is; what was polled of them is not theirs.
+        Returns the partitions whose reading begins there. What was polled of them before is dropped: the client may
+        have begun elsewhere, before a predecessor's last commit was decided or without an answer at all.
         """
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
         if not fresh:
             return ()
         committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
         at_sink = await self._tools.sink.resume(self._settings.kafka_topic, fresh)
-        # Also where it is what the group has committed: the client may have begun to read before that was decided.
-        reader.seek(at_sink)
+        start = {partition: offset for partition, offset in {**committed, **at_sink}.items() if offset is not None}
+        reader.seek(start)
         for partition, progress in fresh.items():
             progress.begin(committed[partition], at_sink.get(partition))
-        return at_sink.keys()
+        return start.keys()
 
     def _pass_over(self, read_to: Mapping[int, int], polled_for: Mapping[int, PartitionProgress]) -> None:
         for partition, position in read_to.items():

@@ -9,6 +9,7 @@ Touches private names of aiokafka 0.14; tests/integration/test_kafka_sink.py not
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from aiokafka import errors as kafka_errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
@@ -23,24 +24,33 @@ _ELSEWHERE_OR_LATER = (
 )
 
 
-async def committed_offset(client: AIOKafkaClient, group: str, topic: str, partition: int) -> int | None:
-    """The next offset to read; None where the group has committed none. The caller limits the time.
+async def committed_offsets(
+    client: AIOKafkaClient, group: str, topic: str, partitions: Collection[int]
+) -> dict[int, int | None]:
+    """The next offset to read, by partition; None where the group has committed none. The caller limits the time.
 
     What an open transaction would commit does not count. Raises errors of the client.
     """
     while True:
         try:
-            return await _ask(client, group, topic, partition)
+            return await _ask(client, group, topic, partitions)
         except _ELSEWHERE_OR_LATER:
             await asyncio.sleep(RETRY_BACKOFF_MS / 1000)
 
 
-async def _ask(client: AIOKafkaClient, group: str, topic: str, partition: int) -> int | None:
+async def _ask(client: AIOKafkaClient, group: str, topic: str, partitions: Collection[int]) -> dict[int, int | None]:
     coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
-    answer = await client.send(coordinator, OffsetFetchRequest(group, [(topic, [partition])]))
-    [(_topic, [(_partition, offset, _metadata, partition_code)])] = answer.topics or [(topic, [(partition, -1, "", 0)])]
-    for code in (getattr(answer, "error_code", 0), partition_code):
-        error = kafka_errors.for_code(code)
-        if error is not kafka_errors.NoError:
-            raise error(f"group {group}, {topic}/{partition}")
-    return int(offset) if offset >= 0 else None
+    answer = await client.send(coordinator, OffsetFetchRequest(group, [(topic, list(partitions))]))
+    _raise_for(getattr(answer, "error_code", 0), f"group {group}")
+    found: dict[int, int | None] = dict.fromkeys(partitions)
+    for _topic, entries in answer.topics:
+        for partition, offset, _metadata, code in entries:
+            _raise_for(code, f"group {group}, {topic}/{partition}")
+            found[partition] = int(offset) if offset >= 0 else None
+    return found
+
+
+def _raise_for(code: int, where: str) -> None:
+    error = kafka_errors.for_code(code)
+    if error is not kafka_errors.NoError:
+        raise error(where)

@@ -9,6 +9,8 @@ What aiokafka 0.14 does and what is done about it here:
 - `getmany` blocks without regard to its timeout while partitions are being reassigned: `poll` returns nothing then and
   picks the same fetch up later. What was fetched under an older assignment is dropped.
 - Two assignors make it send two JoinGroup requests, and its sticky one shares state in its class: one, round robin.
+- Where to begin it asks the coordinator, and takes an error of that for "never committed": the owner asks too, in a way
+  that tells the two apart, and seeks.
 - `start` blocks until the group has settled: it starts without a subscription and subscribes afterwards.
 - `commit` repeats itself for ever while the coordinator is away, and `stop` can hang: both have a limit here.
 - A JoinGroup request waits for the slowest member, `rebalance_timeout_ms`: that must be below the request timeout.
@@ -30,6 +32,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from shared.errors import BrokerUnavailable
+from shared.kafka.committed import committed_offsets
 from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
 from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
@@ -71,8 +74,9 @@ class Membership:
 class GroupReader:
     """A started member. Make it with `start`, end it with `stop`; after any error but OwnershipLost it is spent."""
 
-    def __init__(self, client: AIOKafkaConsumer, topic: str, listener: GroupListener) -> None:
+    def __init__(self, client: AIOKafkaConsumer, group: str, topic: str, listener: GroupListener) -> None:
         self._client = client
+        self._group = group
         self._topic = topic
         self._listener = listener
         self._fetch: asyncio.Task[tuple[int, dict[TopicPartition, list[ReceivedRecord]]]] | None = None
@@ -100,7 +104,7 @@ class GroupReader:
             max_poll_interval_ms=NO_POLL_INTERVAL_MS,
             partition_assignment_strategy=(RoundRobinPartitionAssignor,),
         )
-        reader = cls(client, settings.kafka_topic, listener)
+        reader = cls(client, membership.group_id, settings.kafka_topic, listener)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await client.start()
@@ -208,9 +212,8 @@ class GroupReader:
 
         Raises BrokerUnavailable when it took too long.
         """
-        places = [TopicPartition(self._topic, partition) for partition in partitions]
         async with _answered("asking for committed offsets", timeout_s):
-            return {place.partition: await self._client.committed(place) for place in places}
+            return await committed_offsets(self._client._client, self._group, self._topic, partitions)
 
     async def first_offsets(self, partitions: Collection[int], timeout_s: float) -> dict[int, int]:
         """The oldest offset that the broker still keeps, by partition. Raises BrokerUnavailable.

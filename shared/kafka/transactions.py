@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from shared.kafka.committed import committed_offset
+from shared.kafka.committed import committed_offsets
 from shared.kafka.connection import (
     CLIENT_ERRORS,
     STOP_TIMEOUT_S,
@@ -138,7 +138,7 @@ class TransactionalPublisher:
         """
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                return await committed_offset(self._client.client, group_id, topic, partition)
+                return (await committed_offsets(self._client.client, group_id, topic, [partition]))[partition]
         except BaseException as error:
             await abandon_producer(self._client)
             if isinstance(error, CLIENT_ERRORS):

@@ -258,6 +258,7 @@ async def test_what_retention_took_while_the_group_was_away_is_told(records_foll
     bench = Bench()
     bench.reader.committed_before, bench.reader.first_kept = {3: 5}, 8
     await bench.assign(3)
+    await bench.work()  # where to begin is asked for, and sought
     with structlog.testing.capture_logs() as told:
         await bench.work(*([records(9, 4)] if records_follow else []), read_to={3: 13})
         await bench.tell_missing()
