@@ -95,9 +95,10 @@ class Feeder:
     async def flush(self) -> bool:
         """Have the sink flush; False when it is away, and then it is tried again when it may be back.
 
-        Raises OwnershipLost or FatalError.
+        A sink that fails at a batch may hold others that it took: these are flushed all the same, else a restart
+        would repeat them. Raises OwnershipLost or FatalError.
         """
-        if not self._breaker.is_due(time.monotonic()) or (self._breaker.is_open and not self._flush_failed):
+        if self._flush_failed and not self._breaker.is_due(time.monotonic()):
             return False
         try:
             await self._timed(self._tools.sink.flush())

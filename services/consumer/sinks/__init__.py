@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.consumer.sinks.alerts.sink import AlertsSink
 from services.consumer.sinks.archive import ArchiveSink
 from services.consumer.sinks.base import SinkTable
 from services.consumer.sinks.handler import HandlerSink
@@ -11,4 +12,5 @@ SINKS: SinkTable = {
     "stdout": StdoutSink.from_settings,
     "archive": ArchiveSink.from_settings,
     "handler": HandlerSink.from_settings,
+    "alerts": AlertsSink.from_settings,
 }

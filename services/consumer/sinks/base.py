@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from services.consumer.decode import DecodedBatch
+from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
 
 
@@ -37,6 +38,14 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Let go of resources. What is not flushed is lost to this process, and read again by the next."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A sink with metrics of its own."""
+
+    def measure(self, metrics: Metrics) -> None:
+        """Called once, before `open`."""
 
 
 SinkFactory = Callable[[ConsumerSettings], Sink]
