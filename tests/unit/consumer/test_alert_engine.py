@@ -156,7 +156,7 @@ def test_open_windows_are_limited() -> None:
 
 
 def test_alarms_of_other_groups_have_other_names() -> None:
-    names = set()
+    names: set[str] = set()
     for scope in ("one/topic", "other/topic"):
         it = Engine(RULES, scope, State(RULES.window_s))
         it.know([0])
