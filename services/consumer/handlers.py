@@ -1,4 +1,4 @@
-"""What a user's own function is: how it is found, how it is called, and what the errors that it raises mean. Pure.
+"""What a user's own function is: how it is found, how it is called, and what the errors that it raises mean.
 
     async def handle(records: Sequence[AccessRecord]) -> None: ...    a batch of one partition at a time, in order
     async def handle(record: AccessRecord) -> None: ...               one record at a time, in the same order
@@ -18,14 +18,14 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from shared.errors import HandlerNotFound
 from shared.schemas import AccessRecord
 
-_Kind = inspect.Parameter
-_COLLECTING = (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD)
+_COLLECTING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 EXAMPLE = "async def handle(records: Sequence[AccessRecord]) -> None, or async def handle(record: AccessRecord) -> None"
 
 
@@ -135,7 +135,7 @@ def as_handler(function: Callable[..., Awaitable[None]], place: str = "the handl
     """Look at the signature. Raises HandlerNotFound, with an example, when it takes neither a record nor a batch."""
     parameters = list(inspect.signature(function).parameters.values())
     others = [one for one in parameters[1:] if one.default is one.empty and one.kind not in _COLLECTING]
-    if not parameters or others or parameters[0].kind in (_Kind.KEYWORD_ONLY, _Kind.VAR_KEYWORD):
+    if not parameters or others or parameters[0].kind in (Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD):
         raise HandlerNotFound(f"{place} must take exactly one argument. Write {EXAMPLE}.")
     name = parameters[0].name
     annotation = _annotation(function, name, place)

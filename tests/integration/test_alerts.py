@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -275,4 +276,7 @@ def test_traffic_that_stops_is_an_alarm_and_a_second_replica_is_refused(
         assert "SINK=alerts counts over all partitions" in second.events("service_failed")[0]["error"]
         assert replica.owns == frozenset({0, 1})
         assert not replica.events("alert_records_left_out")
+        port = replica.events("http_listening")[-1]["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            assert b'alarms_total{consumergroup="live",rule="traffic_drop"} 1.0' in answer.read()
         assert replica.terminate() == 0

@@ -17,7 +17,7 @@ from services.consumer.sinks.alerts.engine import (
     State,
 )
 from services.consumer.sinks.alerts.rules import Rules, ServerErrors, parse_rules
-from services.consumer.sinks.alerts.state_file import _SAVED, VERSION, Saved
+from services.consumer.sinks.alerts.state_file import SAVED, VERSION, Saved
 from services.consumer.sinks.alerts.window import Observation
 
 NEVER_MS = 10**15
@@ -199,7 +199,7 @@ def played(log: Log, dice: random.Random, *, largest_batch: int, restart_share: 
             del left[partition]
         alarms += it.take(partition, part, part[-1].offset + 1, NEVER_MS)
         if dice.random() < restart_share:
-            saved = _SAVED.validate_json(_SAVED.dump_json(Saved(VERSION, "", it.state)))
+            saved = SAVED.validate_json(SAVED.dump_json(Saved(VERSION, "", it.state)))
             late += it.left_out["late"]
             it = Engine(RULES, "group/topic", saved.counting)
     return alarms, late + it.left_out["late"]
@@ -227,7 +227,7 @@ def test_a_crash_repeats_what_was_not_saved_and_loses_nothing(
     it = engine(*log)
     durable: list[Alarm] = []
     unsaved: list[Alarm] = []
-    saved = _SAVED.dump_json(Saved(VERSION, "", it.state))
+    saved = SAVED.dump_json(Saved(VERSION, "", it.state))
     for step in range(crash_after + 1):
         partition = dice.choice(sorted(log))
         begin = it.state.offsets.get(partition, 0)
@@ -235,9 +235,9 @@ def test_a_crash_repeats_what_was_not_saved_and_loses_nothing(
         if part:
             unsaved += it.take(partition, part, part[-1].offset + 1, NEVER_MS)
         if step % 3 == 0:
-            saved = _SAVED.dump_json(Saved(VERSION, "", it.state))
+            saved = SAVED.dump_json(Saved(VERSION, "", it.state))
             durable, unsaved = durable + unsaved, []
-    heir = Engine(RULES, "group/topic", _SAVED.validate_json(saved).counting)
+    heir = Engine(RULES, "group/topic", SAVED.validate_json(saved).counting)
     for partition, records in log.items():
         begin = heir.state.offsets.get(partition, 0)
         left = [one for one in records if one.offset >= begin]

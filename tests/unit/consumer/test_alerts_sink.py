@@ -14,16 +14,19 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr, ValidationError
 from structlog.testing import capture_logs
 
 from services.consumer.decode import DecodedBatch
+from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.alerts import sink as sink_module
 from services.consumer.sinks.alerts import state_file, webhook
 from services.consumer.sinks.alerts.rules import Rules, parse_rules
 from services.consumer.sinks.alerts.sink import AlertsSink
 from services.consumer.sinks.alerts.webhook import Verdict, verdict_of, webhook_url
+from services.consumer.sinks.base import Measured
 from shared.errors import FatalError, InvalidSettings, SinkUnavailable
 from tests.unit.consumer.records import batch
 
@@ -292,6 +295,29 @@ async def test_late_records_are_told(tmp_path: Path) -> None:
             await sink.write(timed([1001, 1050, 1002, 1003]))
             await sink.flush()
     assert [line["late"] for line in log if line["event"] == "alert_records_left_out"] == [2]
+
+
+async def test_what_happens_is_measured(tmp_path: Path, receiver: Receiver) -> None:
+    registry = CollectorRegistry()
+    receiver.answers = [400]
+    sink = AlertsSink(settings(tmp_path), RULES, receiver.url)
+    assert isinstance(sink, Measured)
+    sink.measure(Metrics(registry, "alerts", "nginx_logs"))
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"nginx_pipeline_consumer_{name}", {"consumergroup": "alerts", **labels})
+
+    await sink.open()
+    await sink.resume("nginx_logs", [0])
+    await sink.write(failing(3))
+    await sink.write(timed([1000, 1001], first=4))
+    await sink.flush()
+    assert value("alarms_total", rule="server_errors") == 3
+    assert value("alert_records_left_out_total", reason="late") == 2
+    await until(lambda: value("alarms_pending") == 0)
+    assert value("alarms_settled_total", outcome="refused") == 1
+    assert value("alarms_settled_total", outcome="delivered") == 2
+    await sink.close()
 
 
 async def test_a_second_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

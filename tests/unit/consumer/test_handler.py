@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import re
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from services.consumer.decode import DecodedBatch
-from services.consumer.handlers import Away, Meaning, Reject, as_handler, meaning_of
+from services.consumer.handlers import Away, Meaning, Reject, as_handler, load_handler, meaning_of
 from services.consumer.sinks.handler import HandlerSink
 from shared.errors import (
     BatchFailed,
@@ -89,6 +90,11 @@ async def takes_what_is_not_there(records: Sequence[Nowhere]) -> None: ...  # ty
 def test_a_wrong_signature_is_refused_with_an_example(function: Callable[..., Awaitable[None]], message: str) -> None:
     with pytest.raises(HandlerNotFound, match=rf"{message}.*\. Write async def handle\(records: Sequence"):
         as_handler(function)
+
+
+def test_the_refusal_names_the_setting() -> None:
+    with pytest.raises(HandlerNotFound, match=rf"^HANDLER={re.escape(__name__)}:takes_text takes line: str\. Write"):
+        load_handler(f"{__name__}:takes_text")
 
 
 def test_an_annotation_that_is_not_there_when_the_service_runs_is_refused() -> None:

@@ -35,7 +35,7 @@ class Saved:
     pending: list[Alarm] = field(default_factory=list)
 
 
-_SAVED = TypeAdapter(Saved)
+SAVED = TypeAdapter(Saved)
 
 
 class StateFolder:
@@ -69,7 +69,7 @@ class StateFolder:
         """What was saved last; None in a new folder. Raises FatalError when it is not this service's, or no state."""
         path = self._path / STATE_NAME
         try:
-            saved = _SAVED.validate_json(path.read_bytes())
+            saved = SAVED.validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -87,7 +87,7 @@ class StateFolder:
 
     async def save(self, saved: Saved) -> None:
         """Durably, all of it or nothing. Raises OSError."""
-        await asyncio.to_thread(self._write, _SAVED.dump_json(saved))
+        await asyncio.to_thread(self._write, SAVED.dump_json(saved))
 
     def _write(self, content: bytes) -> None:
         temporary = self._path / f"{STATE_NAME}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
