@@ -7,6 +7,8 @@
     RecordsRejected     the rest of the batch is tried, the records are set aside
     SINK_BREAKER_AFTER  records set aside in a row without one taken: the sink counts as unavailable
 
+A sink that was unavailable and now fails at a batch is back; one that took nothing for too long is not, until it takes.
+
 The order of a partition is kept: what comes behind a batch that waits, waits.
 """
 
@@ -145,8 +147,7 @@ class Feeder:
         self._on_taken(piece.batch, waiting.progress)
 
     async def _failed(self, waiting: Waiting, piece: Piece, error: BatchFailed) -> bool:
-        if self._breaker.is_open:
-            self._sink_is_away(error)
+        if self._still_takes_nothing(error):
             return False
         piece.failures += 1
         self._tools.metrics.sink_retries.inc()
@@ -167,8 +168,7 @@ class Feeder:
 
     async def _rejected(self, waiting: Waiting, piece: Piece, error: RecordsRejected) -> bool:
         piece.failures += 1
-        if self._breaker.is_open:
-            self._sink_is_away(error)
+        if self._still_takes_nothing(error):
             return False
         offsets = error.offsets
         if offsets is not None and 0 < len(offsets) < len(piece.batch.offsets):
@@ -213,6 +213,15 @@ class Feeder:
         self._breaker.open(time.monotonic())
         self._tools.metrics.sink_retries.inc()
         self._tools.readiness.block(Obstacle.SINK, str(error))
+
+    def _still_takes_nothing(self, error: BatchFailed | RecordsRejected) -> bool:
+        """Whether a sink that was down is so still. One that was away, and now fails at a batch, is back."""
+        self._breaker.answered()
+        if self._breaker.is_open:
+            self._sink_is_away(error)
+            return True
+        self._tools.readiness.clear(Obstacle.SINK)
+        return False
 
     def _sink_works(self) -> None:
         self._breaker.close()

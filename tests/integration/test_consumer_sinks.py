@@ -208,6 +208,40 @@ def test_poison_records_are_set_aside_and_the_others_are_done_once(
         assert share == sorted(share), "in order"
 
 
+AWAY_THEN_POISONED_HANDLER = """
+from pathlib import Path
+
+async def handle(records):
+    if not Path("healed").exists():
+        raise ConnectionError("no database")
+    for record in records:
+        if record.source.offset == 3:
+            raise RuntimeError("strange")
+        if record.source.offset == 5:
+            raise KeyError("missing")
+    with Path("seen").open("a") as seen:
+        seen.writelines(f"{record.source.offset}\\n" for record in records)
+"""
+
+
+@pytest.mark.parametrize("topics", [1], indirect=True)
+def test_a_poison_record_does_not_keep_a_sink_down_that_is_back(broker: str, topics: Topics, tmp_path: Path) -> None:
+    """It is in the first batch after an outage, and no other partition shows that the sink works."""
+    (tmp_path / "back.py").write_text(AWAY_THEN_POISONED_HANDLER)
+    publish_numbers(broker, topics, 0, 20)
+    with running(broker, topics, tmp_path) as replicas:
+        settings = {"HANDLER": "back:handle", "SINK_RETRY_MAX_MS": "50", "SINK_MAX_ATTEMPTS": "2"}
+        replica = replicas.start("back", settings, working_directory=tmp_path)
+        until(lambda: bool(replica.events("sink_unavailable")), "it is away")
+        (tmp_path / "healed").touch()
+        until(lambda: committed(broker, "back", topics.records) == {0: 20}, "all committed")
+        until(lambda: replica.ready, "ready again")
+        assert replica.terminate() == 0
+    assert sorted(map(int, (tmp_path / "seen").read_text().split())) == sorted(set(range(20)) - {3, 5})
+    letters = read_all(broker, topics.dead_letters, 2, 1)
+    assert sorted(headers_of(letter)["dlt-original-offset"] for letter in letters) == ["3", "5"]
+
+
 STUCK_HANDLER = """
 from pathlib import Path
 
