@@ -17,7 +17,7 @@ from services.consumer.pipeline import Pipeline
 from services.consumer.readiness import Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
-from services.consumer.sinks.base import Sink
+from services.consumer.sinks.base import Measured, Sink
 from services.consumer.supervisor import Supervisor
 from services.consumer.tools import Tools
 from services.consumer.watch import STALLED_AFTER_S, Watch
@@ -42,7 +42,7 @@ async def serve(settings: ConsumerSettings, shutdown: Shutdown) -> None:
     sink_backoff = Backoff(SINK_RETRY_FIRST_S, settings.sink_retry_max_ms / 1000, random.random)
     dead_letters = DeadLetterQueue(settings, readiness, health, metrics, log, broker_backoff, shutdown)
 
-    async with _opened(SINKS[settings.sink_name](settings)) as sink, serve_http(settings, health, registry):
+    async with _opened(SINKS[settings.sink_name](settings), metrics) as sink, serve_http(settings, health, registry):
         tools = Tools(sink, dead_letters, readiness, health, metrics, log, sink_backoff, shutdown)
         pipeline = Pipeline(settings, tools)
         settle_timeout_s = (settings.rebalance_timeout_ms + settings.session_timeout_ms) / 1000 + STALLED_AFTER_S
@@ -57,7 +57,9 @@ async def serve(settings: ConsumerSettings, shutdown: Shutdown) -> None:
 
 
 @asynccontextmanager
-async def _opened(sink: Sink) -> AsyncIterator[Sink]:
+async def _opened(sink: Sink, metrics: Metrics) -> AsyncIterator[Sink]:
+    if isinstance(sink, Measured):
+        sink.measure(metrics)
     await sink.open()
     try:
         yield sink

@@ -7,6 +7,8 @@
     RecordsRejected     the rest of the batch is tried, the records are set aside
     SINK_BREAKER_AFTER  records set aside in a row without one taken: the sink counts as unavailable
 
+A sink that was unavailable and now fails at a batch is back; one that took nothing for too long is not, until it takes.
+
 The order of a partition is kept: what comes behind a batch that waits, waits.
 """
 
@@ -101,10 +103,10 @@ class Feeder:
     async def flush(self, *, at_once: bool) -> bool:
         """Have the sink flush; False when it is away, and then it is tried again when it may be back.
 
-        `at_once`: without waiting for that. Raises OwnershipLost or FatalError.
+        A sink that fails at a batch may hold others that it took: these are flushed all the same, else a restart
+        would repeat them. `at_once`: without a pause after a flush that failed. Raises OwnershipLost or FatalError.
         """
-        is_due = self._breaker.is_due(time.monotonic()) and (self._flush_failed or not self._breaker.is_open)
-        if not (is_due or at_once):
+        if self._flush_failed and not at_once and not self._breaker.is_due(time.monotonic()):
             return False
         try:
             await self._timed(self._tools.sink.flush())
@@ -151,8 +153,7 @@ class Feeder:
         self._on_taken(piece.batch, waiting.progress)
 
     async def _failed(self, waiting: Waiting, piece: Piece, error: BatchFailed) -> bool:
-        if self._breaker.is_open:
-            self._sink_is_away(error)
+        if self._still_takes_nothing(error):
             return False
         piece.failures += 1
         self._tools.metrics.sink_retries.inc()
@@ -173,8 +174,7 @@ class Feeder:
 
     async def _rejected(self, waiting: Waiting, piece: Piece, error: RecordsRejected) -> bool:
         piece.failures += 1
-        if self._breaker.is_open:
-            self._sink_is_away(error)
+        if self._still_takes_nothing(error):
             return False
         offsets = error.offsets
         if offsets is not None and 0 < len(offsets) < len(piece.batch.offsets):
@@ -219,6 +219,15 @@ class Feeder:
         self._breaker.open(time.monotonic())
         self._tools.metrics.sink_retries.inc()
         self._tools.readiness.block(Obstacle.SINK, str(error))
+
+    def _still_takes_nothing(self, error: BatchFailed | RecordsRejected) -> bool:
+        """Whether a sink that was down is so still. One that was away, and now fails at a batch, is back."""
+        self._breaker.answered()
+        if self._breaker.is_open:
+            self._sink_is_away(error)
+            return True
+        self._tools.readiness.clear(Obstacle.SINK)
+        return False
 
     def _sink_works(self) -> None:
         self._breaker.close()

@@ -39,6 +39,12 @@ class Metrics:
         self.sink_retries = counter("sink_retries", "Attempts that failed and were repeated.").labels(group)
         self.assigned_partitions = gauge("assigned_partitions", "Partitions of this replica.").labels(group)
         self.in_flight_records = gauge("in_flight_records", "Records polled and not yet taken.").labels(group)
+        self._alarms = counter("alarms", "Alarms raised by SINK=alerts, by rule.", "rule")
+        self._alarms_settled = counter("alarms_settled", "Alarms that the webhook waits for no more.", "outcome")
+        self._alarms_pending = gauge("alarms_pending", "Alarms that wait for the webhook; absent for other sinks.")
+        self._alert_records_left_out = counter(
+            "alert_records_left_out", "Records that no window counts, or not all of them.", "reason"
+        )
         self.batch_seconds = Histogram(
             _PREFIX + "batch_seconds",
             "Time of one batch from poll to taken by the sink.",
@@ -64,6 +70,18 @@ class Metrics:
 
     def error(self, kind: str) -> None:
         self._errors.labels(self._place[0], kind).inc()
+
+    def alarm_raised(self, rule: str) -> None:
+        self._alarms.labels(self._place[0], rule).inc()
+
+    def alarm_settled(self, outcome: str) -> None:
+        self._alarms_settled.labels(self._place[0], outcome).inc()
+
+    def alarms_pending(self, count: int) -> None:
+        self._alarms_pending.labels(self._place[0]).set(count)
+
+    def alert_records_left_out(self, reason: str, count: int) -> None:
+        self._alert_records_left_out.labels(self._place[0], reason).inc(count)
 
     def lag(self, partition: int, records: int | None, seconds: float | None) -> None:
         """None removes the series: unknown is not zero."""

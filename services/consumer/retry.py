@@ -74,6 +74,12 @@ class Breaker:
         self._failures += 1
         self._retry_at = now + self._backoff.delay_s(self._failures)
 
+    def answered(self) -> None:
+        """The sink is there and fails at a batch: that is no outage, unless too much was set aside in a row."""
+        if self._in_a_row < self._limit:
+            self._failures = 0
+            self._retry_at = None
+
     def close(self) -> None:
         """The sink has taken something."""
         self._in_a_row = 0

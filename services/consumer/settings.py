@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.consumer.transforms import TRANSFORMS
 from services.consumer.where import Where
@@ -47,11 +47,13 @@ class ConsumerSettings(KafkaSettings):
         description="Share of the records to take, such as 0.01, chosen by `source.generation` and `source.offset`: "
         "every group with the same share takes the same ones.",
     )
-    sink: Literal["stdout", "archive", "handler", "kafka"] = Field(
+    sink: Literal["stdout", "archive", "handler", "kafka", "alerts"] = Field(
         "stdout", description="Where records go; HANDLER alone means `handler`."
     )
     handler: str | None = Field(
-        None, description="Your own async function over a batch of records, `package.module:function`; SINK=handler."
+        None,
+        description="Your own async function over a batch of records, or over one, `package.module:function`; "
+        "SINK=handler.",
     )
     archive_dir: Path = Field(Path("/var/lib/archive"), description="Folder of SINK=archive.")
     archive_buffer_bytes: int = Field(
@@ -65,6 +67,16 @@ class ConsumerSettings(KafkaSettings):
     )
     kafka_sink_buffer_bytes: int = Field(
         16_777_216, ge=1, description="Bytes of records that SINK=kafka holds in memory before it sends them early."
+    )
+    alerts_dir: Path = Field(Path("/var/lib/alerts"), description="Folder of SINK=alerts: its state and its lock.")
+    alerts_file: Path | None = Field(
+        None, description="Rules of SINK=alerts, TOML; without it each rule has its defaults."
+    )
+    alerts_webhook_url: SecretStr | None = Field(
+        None, description="Where SINK=alerts posts alarms, http:// or https://; never shown. The log has them always."
+    )
+    alerts_webhook_url_file: Path | None = Field(
+        None, description="File that holds that address, instead of ALERTS_WEBHOOK_URL."
     )
     max_poll_records: int = Field(
         500, ge=1, le=10_000, description="Records to take at a time: one batch of a partition is never larger."
@@ -146,6 +158,8 @@ class ConsumerSettings(KafkaSettings):
             raise ValueError("SINK=handler needs HANDLER=package.module:function, the function to call.")
         if self.handler is not None and self.sink_name != "handler":
             raise ValueError(f"HANDLER={self.handler} contradicts SINK={self.sink}: leave one of them out.")
+        if self.alerts_webhook_url is not None and self.alerts_webhook_url_file is not None:
+            raise ValueError("ALERTS_WEBHOOK_URL and ALERTS_WEBHOOK_URL_FILE are both set: leave one of them out.")
         if self.rebalance_timeout_ms >= self.kafka_request_timeout_ms:
             raise ValueError(
                 f"REBALANCE_TIMEOUT_MS={self.rebalance_timeout_ms} must be below "

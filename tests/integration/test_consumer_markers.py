@@ -108,7 +108,9 @@ def test_a_marker_behind_records_that_failed_does_not_commit_them(broker: str, t
     settings = {"HANDLER": "failing:handle", "SINK_RETRY_MAX_MS": "50", "MAX_POLL_RECORDS": "5"}
     with running(broker, topics, tmp_path) as replicas:
         broken = replicas.start("held", {**settings, "SINK_MAX_ATTEMPTS": "3"}, working_directory=tmp_path)
-        assert broken.process.wait(DEADLINE_S) == 1
+        until(lambda: bool(broken.events("sink_unavailable")), "it fails")
+        until(lambda: bool(committed(broker, "held", topics.records)), "what it took is committed")
+        assert broken.terminate() == 0, "it holds nothing that is done and not committed"
         assert committed(broker, "held", topics.records) == {0: 11}, "the marker between the two halves, no more"
         (tmp_path / "healed").touch()
         healed = replicas.start("held", settings, working_directory=tmp_path)

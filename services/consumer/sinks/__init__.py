@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.consumer.sinks.alerts.sink import AlertsSink
 from services.consumer.sinks.archive import ArchiveSink
 from services.consumer.sinks.base import SinkTable
 from services.consumer.sinks.handler import HandlerSink
@@ -13,4 +14,5 @@ SINKS: SinkTable = {
     "archive": ArchiveSink.from_settings,
     "handler": HandlerSink.from_settings,
     "kafka": KafkaSink.from_settings,
+    "alerts": AlertsSink.from_settings,
 }

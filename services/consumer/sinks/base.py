@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, runtime_checkable
 
 from services.consumer.decode import DecodedBatch
+from services.consumer.metrics import Metrics
 from services.consumer.settings import ConsumerSettings
 
 
@@ -49,6 +50,14 @@ class CommittingSink(Protocol):
 
         Raises OwnershipLost or SinkUnavailable.
         """
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A sink with metrics of its own."""
+
+    def measure(self, metrics: Metrics) -> None:
+        """Called once, before `open`."""
 
 
 SinkFactory = Callable[[ConsumerSettings], Sink]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
 import secrets
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import pytest
 
 from services.consumer.decode import DecodedBatch, decode
-from services.consumer.handlers import Handler
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
 from services.consumer.sinks.archive import ArchiveSink
 from services.consumer.sinks.base import Sink
-from services.consumer.sinks.handler import HandlerSink
 from services.consumer.sinks.stdout import StdoutSink, render
 from services.consumer.sinks.text import one_line, printable
 from shared.errors import FatalError, SinkUnavailable
@@ -36,11 +32,11 @@ async def remember(records: Sequence[AccessRecord]) -> None:
     handled.extend(records)
 
 
-# The others need a server: they have tests of their own, on a real one.
-WITHOUT_SERVER = [name for name in SINKS if name not in {"kafka"}]
+# Others keep no records, or need a server: they have tests of their own.
+HELD_ELSEWHERE = {"alerts", "kafka"}
 
 
-@pytest.fixture(params=WITHOUT_SERVER)
+@pytest.fixture(params=sorted(SINKS.keys() - HELD_ELSEWHERE))
 def sink(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -138,60 +134,6 @@ async def test_stdout_that_cannot_be_written_is_fatal() -> None:
 
     with pytest.raises(FatalError, match="No space left"):
         await StdoutSink(Full).write(batch(0, 1))
-
-
-async def test_a_handler_that_raises_is_an_unavailable_sink() -> None:
-    async def fail(_records: Sequence[AccessRecord]) -> None:
-        raise KeyError("table")
-
-    with pytest.raises(SinkUnavailable, match="KeyError: 'table'"):
-        await HandlerSink(fail).write(batch(0, 1))
-
-
-async def test_the_failure_of_a_handler_names_the_line_of_ones_own_code() -> None:
-    async def fail(_records: Sequence[AccessRecord]) -> None:
-        json.loads("nope")
-
-    line = fail.__code__.co_firstlineno + 1
-    with pytest.raises(SinkUnavailable, match=rf"JSONDecodeError: .* \(test_sinks\.py:{line}\)$"):
-        await HandlerSink(fail).write(batch(0, 1))
-
-
-async def test_a_handler_that_takes_other_arguments_is_named_without_a_line() -> None:
-    async def fail() -> None:
-        """Takes nothing."""
-
-    with pytest.raises(SinkUnavailable, match=r"TypeError: .* 1 was given$"):
-        await HandlerSink(cast("Handler", fail)).write(batch(0, 1))
-
-
-async def test_a_task_that_is_cancelled_within_a_handler_is_its_failure() -> None:
-    async def fail(_records: Sequence[AccessRecord]) -> None:
-        inner = asyncio.create_task(asyncio.sleep(60))
-        inner.cancel()
-        await inner
-
-    with pytest.raises(SinkUnavailable, match=r"CancelledError \(test_sinks\.py:\d+\)$"):
-        await HandlerSink(fail).write(batch(0, 1))
-
-
-async def test_a_shutdown_cancels_a_handler() -> None:
-    async def wait(_records: Sequence[AccessRecord]) -> None:
-        await asyncio.sleep(60)
-
-    writing = asyncio.create_task(HandlerSink(wait).write(batch(0, 1)))
-    await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-
-
-async def test_a_handler_that_exits_ends_the_service_in_order() -> None:
-    async def leave(_records: Sequence[AccessRecord]) -> None:
-        sys.exit(3)
-
-    with pytest.raises(FatalError, match=r"SystemExit: 3 \(test_sinks\.py:\d+\)\. A handler must not end"):
-        await HandlerSink(leave).write(batch(0, 1))
 
 
 def files(directory: Path, partition: int = 3) -> list[str]:

@@ -58,6 +58,21 @@ def test_an_archive_that_cannot_be_written_exits_with_1(tmp_path: Path) -> None:
     assert "cannot be made: Not a directory" in result.stdout
 
 
+def test_rules_that_cannot_work_exit_with_2(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[scan]\npaths = 0\n")
+    result = run(SERVICE_NAME="a", SINK="alerts", ALERTS_DIR=str(tmp_path), ALERTS_FILE=str(rules))
+    assert result.returncode == 2
+    assert "[scan] paths = 0 is not allowed; it must be a whole number from 1 to 1000." in result.stdout
+
+
+def test_a_secret_address_is_not_shown(tmp_path: Path) -> None:
+    result = run(SERVICE_NAME="a", SINK="alerts", ALERTS_DIR=str(tmp_path), ALERTS_WEBHOOK_URL="hooks.example/s3cret")
+    assert result.returncode == 2
+    assert "ALERTS_WEBHOOK_URL holds no address" in result.stdout
+    assert "s3cret" not in result.stdout + result.stderr
+
+
 def test_help_teaches() -> None:
     result = run("--help")
     assert result.returncode == 0

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks.alerts.rules import describe_rules
 from services.producer.parse.variables import KNOWN
 from services.producer.settings import ProducerSettings
 from services.topics.settings import TopicsSettings
@@ -110,6 +111,17 @@ def variables_table() -> str:
     )
 
 
+def rules_table() -> str:
+    """The keys of the file of rules."""
+    return table(
+        ("table", "key", "allowed", "default", "meaning"),
+        (
+            (f"`[{row.table}]`" if row.table else "", f"`{row.key}`", row.allowed, f"`{row.default}`", row.description)
+            for row in describe_rules()
+        ),
+    )
+
+
 def headers_table() -> str:
     """The Kafka headers of a dead letter, as a letter with every field has them."""
     fields = dict.fromkeys(DeadLetter.model_fields, "1")
@@ -137,6 +149,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields of the groups in the details": groups_table,
     "variables": variables_table,
     "headers of a dead letter": headers_table,
+    "rules of alerts": rules_table,
 }
 
 

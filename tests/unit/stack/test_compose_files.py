@@ -63,7 +63,9 @@ def test_service_name_is_the_key(name: str) -> None:
 
 # One value for all groups, or for all replicas of the local mode, would be wrong.
 NOT_PASSED_ON = {"KAFKA_GROUP_ID"}
-OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES", "TRANSFORM", "KAFKA_SINK_BUFFER_BYTES"}
+OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES", "TRANSFORM", "KAFKA_SINK_BUFFER_BYTES"} | {
+    field.upper() for field in ConsumerSettings.model_fields if field.startswith("alerts_")
+}
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_consumers_scale(name: str) -> None:
     """Neither a fixed name nor a port of the host stands in the way of --scale."""
     assert "ports" not in SERVICES[name]
     assert "replicas" in SERVICES[name]["deploy"]
-    assert all(mount.endswith(":ro") or name == "archiver" for mount in SERVICES[name].get("volumes", []))
+    assert all(mount.endswith(":ro") or name in {"archiver", "alerts"} for mount in SERVICES[name].get("volumes", []))
 
 
 @every_service
