@@ -63,7 +63,7 @@ def test_service_name_is_the_key(name: str) -> None:
 
 # One value for all groups, or for all replicas of the local mode, would be wrong.
 NOT_PASSED_ON = {"KAFKA_GROUP_ID"}
-OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES"}
+OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES", "ARCHIVE_COMPACT_AFTER_S"}
 
 
 @pytest.mark.parametrize(
