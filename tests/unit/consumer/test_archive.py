@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from services.consumer.archive import files as files_module
 from services.consumer.archive import partition as partition_module
 from services.consumer.archive.columns import SCHEMA, rows_by_hour
 from services.consumer.archive.find import lines_holding
@@ -160,6 +161,26 @@ async def test_a_full_disk_keeps_the_batch_for_the_next_attempt(
     assert numbers(tmp_path) == Counter(range(10))
 
 
+async def test_a_file_whose_name_could_not_be_synced_is_seen_by_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, whatever the error says; more records may have come since."""
+    sink = await filled(tmp_path, batch(0, 5))
+    await sink.write(batch(5, 5))
+
+    def refuse(_folder: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(files_module, "sync_folder", refuse)
+        failing.setattr(partition_module, "make_folder", lambda _path, _root: None)
+        with pytest.raises(SinkUnavailable, match="Input/output error"):
+            await sink.flush()
+    await sink.write(batch(10, 5))
+    await sink.flush()
+    assert files(tmp_path) == ["hour=10 0-4", "hour=10 10-14", "hour=10 5-9"]
+
+
 async def test_a_folder_that_is_moved_away_is_begun_anew(tmp_path: Path) -> None:
     sink = await filled(tmp_path, batch(0, 5))
     (tmp_path / TOPIC).rename(tmp_path / "elsewhere")
@@ -254,7 +275,7 @@ async def test_a_time_without_a_date_in_utc_is_rejected_alone() -> None:
     decoded = decode(received([value(0), early, value(2)]), "group", "service")
     with pytest.raises(RecordsRejected) as rejected:
         rows_by_hour(decoded)
-    assert rejected.value.offsets == {1}
+    assert rejected.value.offsets == frozenset({1})
     assert len(rows_by_hour(decoded.without({1}))) == 1
 
 
@@ -275,9 +296,8 @@ async def test_the_small_files_of_a_quiet_hour_become_one(tmp_path: Path) -> Non
     assert query(tmp_path, "SELECT kafka_offset FROM {archive} WHERE hour = 10") == [
         (n,) for n in (*range(10), *range(11, 16))
     ]
-    again = await filled(tmp_path, batch(0, 20))
-    await again.flush()
-    assert numbers(tmp_path) == Counter(range(20))
+    await filled(tmp_path, batch(0, 8), at_hours(8, [10, 10, 11, 10, 10, 10, 10, 10, 10]))
+    assert numbers(tmp_path) == Counter(range(17))
 
 
 async def test_a_gap_that_the_owner_has_read_past_does_not_keep_files_apart(tmp_path: Path) -> None:
