@@ -181,7 +181,7 @@ class PartitionArchive:
     @contextmanager
     def _alone(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[LockFile]:
         """Under the lock. What is remembered counts when nobody has held it since, and when nothing went wrong."""
-        make_folder(self.path, self._root)
+        self.path.mkdir(parents=True, exist_ok=True)
         with locked(self._lock_path, timeout_s) as lock:
             note = lock.read()
             if note != Note(self._holder):
@@ -195,6 +195,7 @@ class PartitionArchive:
     def _take_over(self, lock: LockFile, note: Note) -> None:
         """Forget what was seen; finish what the last holder left half done."""
         self._covered.clear()
+        make_folder(self.path, self._root)
         self._temporary.unlink(missing_ok=True)
         if note.merging is not None:
             self._look(note.merging)
