@@ -22,10 +22,21 @@ def lines_holding(topic_folder: Path, needle: str, since: datetime) -> Iterator[
     """One JSON object for each record."""
     first_hour = hour_of(microseconds_of(since))
     for hour, folder in hour_folders(topic_folder):
-        for file in folder.glob("*.parquet") if hour >= first_hour else ():
-            for path in pq.ParquetFile(file).read(columns=["path"]).column("path").to_pylist():
-                if path is not None and needle in path:
-                    yield json.dumps({"path": path})
+        if hour >= first_hour:
+            yield from (json.dumps({"path": path}) for path in _paths_in(folder) if path is not None and needle in path)
+
+
+def _paths_in(folder: Path, attempts: int = 3) -> list[str | None]:
+    """Of every row. A file that was merged away since it was listed makes it look again."""
+    found: list[str | None] = []
+    try:
+        for file in folder.glob("*.parquet"):
+            found += pq.ParquetFile(file).read(columns=["path"]).column("path").to_pylist()
+    except FileNotFoundError:
+        if attempts == 1:
+            raise
+        return _paths_in(folder, attempts - 1)
+    return found
 
 
 def main(arguments: list[str]) -> int:

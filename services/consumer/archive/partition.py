@@ -179,10 +179,10 @@ class PartitionArchive:
         return True
 
     @contextmanager
-    def _alone(self, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[LockFile]:
+    def _alone(self, timeout_s: float | None = None) -> Iterator[LockFile]:
         """Under the lock. What is remembered counts when nobody has held it since, and when nothing went wrong."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with locked(self._lock_path, timeout_s) as lock:
+        with locked(self._lock_path, LOCK_TIMEOUT_S if timeout_s is None else timeout_s) as lock:
             note = lock.read()
             if note != Note(self._holder):
                 self._take_over(lock, note)

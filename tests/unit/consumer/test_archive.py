@@ -127,7 +127,6 @@ async def test_a_partition_that_another_process_has_locked_is_named(
 ) -> None:
     """Stopped in the middle of writing, it would go on there: waiting is all there is to do."""
     monkeypatch.setattr(partition_module, "LOCK_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(partition_module.PartitionArchive._alone.__wrapped__, "__defaults__", (0.05,))  # type: ignore[attr-defined]
     sink = await filled(tmp_path, batch(0, 5))
     await sink.write(batch(5, 5))
     leftover = tmp_path / TOPIC / ".p3.tmp"
@@ -366,6 +365,25 @@ async def test_verify_finds_what_was_archived_since(tmp_path: Path) -> None:
     assert list(lines_holding(tmp_path / TOPIC, "/1", since)) == [f'{{"path": "/{n}"}}' for n in (1, *range(10, 20))]
     assert not list(lines_holding(tmp_path / TOPIC, "/1", since + timedelta(hours=1)))
     assert not list(lines_holding(tmp_path / "no topic", "/1", since))
+
+
+async def test_verify_looks_again_when_files_were_merged_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await filled(tmp_path, batch(0, 5), batch(5, 5))
+    listed: list[Path] = []
+    list_files = Path.glob
+
+    def merge_after_the_first(folder: Path, pattern: str) -> list[Path]:
+        found = list(list_files(folder, pattern))
+        if pattern == "*.parquet" and not listed:
+            listed.extend(found)
+            sink._partitions[3].merge(hour_of(microseconds_of(batch(0, 1).records[0].time)))
+        return found
+
+    monkeypatch.setattr(Path, "glob", merge_after_the_first)
+    assert len(list(lines_holding(tmp_path / TOPIC, "/", datetime(2015, 5, 17, tzinfo=UTC)))) == 10
+    assert len(listed) == 2
 
 
 async def test_the_lines_of_the_documentation_read_the_archive(tmp_path: Path) -> None:
