@@ -288,11 +288,10 @@ class DockerStack:
         command = self._command("logs", "--no-color", "--no-log-prefix", "--since", since, service)
         return [line.removeprefix(CLEAR_LINE) for line in self._must(command, ASK_TIMEOUT_S).splitlines()]
 
-    def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
+    def archived(self, service: str, topic: str, needle: str, since: datetime) -> Sequence[str]:
         folder = f"{self._services[service].environment['ARCHIVE_DIR']}/{topic}"
-        command = self._command("exec", "-T", service, "grep", "-rhF", "--", needle, folder)
-        result = self._run(command, ASK_TIMEOUT_S)
-        return result.stdout.splitlines()  # grep ends with 1 when there is nothing yet, with 2 when no folder
+        find = ("python", "-m", "services.consumer.archive.find", folder, needle, since.isoformat())
+        return self._must(self._command("exec", "-T", service, *find), ASK_TIMEOUT_S).splitlines()
 
     def append_lines(self, lines: Iterable[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)

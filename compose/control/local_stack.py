@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from compose.control import health, report
@@ -16,7 +17,7 @@ from compose.control.choices import check_logs, demo_wanted
 from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
-from compose.control.tail import FilesOutput, FileTail, last_lines
+from compose.control.tail import FilesOutput, last_lines
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
 from compose.local.broker import Broker, Ports, answers
@@ -340,12 +341,11 @@ class LocalStack:
         logs = self._run / "logs"
         return FilesOutput(lambda: {path.stem: path for path in logs.glob(f"{service}-*.log")})
 
-    def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
+    def archived(self, service: str, topic: str, needle: str, since: datetime) -> Sequence[str]:
+        from services.consumer.archive.find import lines_holding  # Arrow is heavy, and only this needs it
+
         folder = Path(self._plan().environment(self._services[service], 0)["ARCHIVE_DIR"]) / topic
-        found: list[str] = []
-        for path in sorted(folder.glob("partition=*/*.ndjson")):
-            found += [line for line in FileTail(path, from_end=False).read() if needle in line]
-        return found
+        return list(lines_holding(folder, needle, since))
 
     def append_lines(self, lines: Iterable[str]) -> None:
         path = self._run / VERIFY_FILE

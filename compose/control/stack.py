@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from compose.control.state import Mode
@@ -95,8 +96,10 @@ class Stack(Protocol):
     def open_output(self, service: str) -> Output:
         """What the service prints from now on."""
 
-    def archived(self, service: str, topic: str, needle: str) -> Sequence[str]:
-        """The lines in a service's archive of the topic that hold `needle`."""
+    def archived(self, service: str, topic: str, needle: str, since: datetime) -> Sequence[str]:
+        """Of every record in a service's archive of the topic, of the hours from `since` on, whose path holds `needle`,
+        a JSON object with the path.
+        """
 
     def append_lines(self, lines: Iterable[str]) -> None:
         """Write lines to the file that is followed for `make verify`."""

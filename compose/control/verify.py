@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from compose.control import counting, report
 from compose.control.counting import Finding, Snapshot
@@ -65,6 +65,8 @@ class Run:
     outputs: Mapping[str, Output]
     start_offsets: Mapping[int, int]
     before: Snapshot
+    # A second before the first line, whose time has no fractions.
+    since: datetime = field(default_factory=lambda: datetime.now(UTC) - timedelta(seconds=1))
     run_id: str = field(default_factory=lambda: secrets.token_hex(6))
     written: int = 0
 
@@ -134,7 +136,7 @@ class Run:
     def _sink_lines(self, group: str) -> Sequence[str]:
         service, needle = self.services[group], counting.marker(self.run_id)
         if service.sink == "archive":
-            return self.stack.archived(service.name, self.view.topic, needle)
+            return self.stack.archived(service.name, self.view.topic, needle, self.since)
         return self.outputs[group].matching(needle)
 
 

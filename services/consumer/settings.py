@@ -78,11 +78,19 @@ class ConsumerSettings(KafkaSettings):
     alerts_webhook_url_file: Path | None = Field(
         None, description="File that holds that address, instead of ALERTS_WEBHOOK_URL."
     )
+    archive_compact_after_s: float = Field(
+        3_600,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds without a new file after which SINK=archive merges the small files of an hour; 0: never.",
+    )
     max_poll_records: int = Field(
         500, ge=1, le=10_000, description="Records to take at a time: one batch of a partition is never larger."
     )
     commit_interval_ms: int = Field(
-        1_000, ge=1, description="Milliseconds between two commits; SINK=archive writes one file a partition for each."
+        1_000,
+        ge=1,
+        description="Milliseconds between two commits; SINK=archive writes one file a partition and hour for each.",
     )
     session_timeout_ms: int = Field(
         10_000,

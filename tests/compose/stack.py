@@ -161,10 +161,16 @@ class Stack:
     def archived(self, marker: str) -> Counter[int]:
         """How often each marked line is in the archiver's files."""
         found: Counter[int] = Counter()
-        read = f"cat /var/lib/archive/{TOPIC}/*/*.ndjson 2>/dev/null || true"
-        for line in self.compose("exec", "--no-TTY", "archiver", "sh", "-c", read).splitlines():
-            if f'"/{marker}/' in line:
-                found[number_in(json.loads(line), marker)] += 1
+        find = (
+            "python",
+            "-m",
+            "services.consumer.archive.find",
+            f"/var/lib/archive/{TOPIC}",
+            f"/{marker}/",
+            "0001-01-01T00:00:00Z",
+        )
+        for line in self.compose("exec", "--no-TTY", "archiver", *find).splitlines():
+            found[number_in(json.loads(line), marker)] += 1
         return found
 
     def wait_until_received(self, marker: str, count: int, timeout_s: float = SETTLE_TIMEOUT_S) -> None:

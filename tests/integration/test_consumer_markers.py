@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from confluent_kafka.admin import AdminClient
 from shared.kafka import groups
 from shared.kafka.fence import raise_fence
 from shared.runtime.settings import KafkaSettings
+from tests.integration.archive_auditor import archived, archived_count
 from tests.integration.conftest import DEADLINE_S, Topics
 from tests.integration.consumer_driver import (
     Replica,
     committed,
-    number_of,
     publish,
     publish_numbers,
     running,
@@ -156,21 +155,17 @@ def test_the_archive_resumes_behind_markers(broker: str, topics: Topics, tmp_pat
     """Killed between its files and its commits, with a marker before, among and behind what it wrote."""
     archive = tmp_path / "archive"
     settings = {"SINK": "archive", "ARCHIVE_DIR": str(archive), "ARCHIVE_BUFFER_BYTES": "2000"}
-
-    def archived() -> Counter[int]:
-        return Counter(number_of(json.loads(line)) for file in archive.rglob("*.ndjson") for line in file.open("rb"))
-
     with running(broker, topics, tmp_path) as replicas:
         for turn in range(2):
             leave_markers(broker, topics)
             publish(broker, topics.records, [value(number) for number in range(turn * 800, turn * 800 + 800)])
             leave_markers(broker, topics)
             victim = replicas.start("archiver", {**settings, "COMMIT_INTERVAL_MS": "60000"})
-            until(lambda turn=turn: len(archived()) > turn * 800 + 400, "files appear")  # type: ignore[misc]
+            until(lambda turn=turn: archived_count(archive) > turn * 800 + 400, "files appear")  # type: ignore[misc]
             victim.kill()
         assert not committed(broker, "archiver", topics.records), "the kills left files without commits"
         last = replicas.start("archiver", settings)
         until(lambda: committed(broker, "archiver", topics.records) == ends(broker, topics), "the end is committed")
         assert last.terminate() == 0
         assert not last.events("offsets_missing")
-    assert archived() == Counter(range(1600))
+    assert archived(archive) == Counter(range(1600))

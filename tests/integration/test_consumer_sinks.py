@@ -1,12 +1,8 @@
-"""Archive and handler on a real broker, with real processes that die."""
+"""Handlers on a real broker."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,6 @@ from tests.integration.conftest import Topics
 from tests.integration.consumer_driver import (
     committed,
     headers_of,
-    number_of,
     publish,
     publish_numbers,
     read_all,
@@ -23,62 +18,6 @@ from tests.integration.consumer_driver import (
     until,
     value,
 )
-
-FILE_NAME = re.compile(r"(\d{20})-(\d{20})\.ndjson")
-
-
-def archived(directory: Path) -> Counter[int]:
-    return Counter(number_of(json.loads(line)) for file in directory.rglob("*.ndjson") for line in file.open("rb"))
-
-
-def ranges(directory: Path, topic: str, partition: int) -> Iterator[tuple[int, int]]:
-    for path in sorted((directory / topic / f"partition={partition}").iterdir()):
-        if path.name.startswith("."):
-            continue  # a kill in the middle of a write leaves one, for ten minutes
-        match = FILE_NAME.fullmatch(path.name)
-        assert match, f"a stranger in the folder: {path.name}"
-        yield int(match[1]), int(match[2])
-
-
-def test_the_archive_holds_each_offset_once_after_sigkill(broker: str, topics: Topics, tmp_path: Path) -> None:
-    """Killed three times while it writes; each time the next one takes files and commits apart, and joins them."""
-    archive = tmp_path / "archive"
-    # Files are written long before they are committed: a kill leaves files that the group knows nothing of.
-    settings = {"SINK": "archive", "ARCHIVE_DIR": str(archive), "ARCHIVE_BUFFER_BYTES": "2000"}
-    uncommitted = {**settings, "COMMIT_INTERVAL_MS": "60000"}
-    with running(broker, topics, tmp_path) as replicas:
-        for turn in range(3):
-            publish_numbers(broker, topics, turn * 1000, 1000)
-            victim = replicas.start("archiver", uncommitted)
-            until(lambda turn=turn: len(archived(archive)) > turn * 1000 + 500, "files appear")  # type: ignore[misc]
-            victim.kill()
-        assert not committed(broker, "archiver", topics.records), "the kills left files without commits"
-        torn = archive / topics.records / "partition=0" / ".half.tmp"
-        torn.write_bytes(b"torn")
-        os.utime(torn, (0, 0))
-        last = replicas.start("archiver", settings)
-        until(lambda: sum(committed(broker, "archiver", topics.records).values()) == 3000, "all committed")
-        assert last.terminate() == 0
-    assert archived(archive) == Counter(range(3000))
-    assert not torn.exists()
-    for partition in range(topics.partition_count):
-        expected = 0
-        for first, end in ranges(archive, topics.records, partition):
-            assert first == expected
-            expected = end + 1
-        assert expected == 375
-
-
-def test_the_archive_keeps_values_byte_for_byte(broker: str, topics: Topics, tmp_path: Path) -> None:
-    values = [value(number) for number in range(50)]
-    publish(broker, topics.records, values, partition=3)
-    archive = tmp_path / "archive"
-    with running(broker, topics, tmp_path) as replicas:
-        replica = replicas.start("archiver", {"SINK": "archive", "ARCHIVE_DIR": str(archive)})
-        until(lambda: sum(committed(broker, "archiver", topics.records).values()) == 50, "all committed")
-        assert replica.terminate() == 0
-    files = sorted((archive / topics.records / "partition=3").iterdir())
-    assert b"".join(file.read_bytes() for file in files) == b"".join(one + b"\n" for one in values)
 
 
 def test_a_handler_of_ones_own_gets_the_records_in_order(broker: str, topics: Topics, tmp_path: Path) -> None:

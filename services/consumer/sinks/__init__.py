@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.alerts.sink import AlertsSink
-from services.consumer.sinks.archive import ArchiveSink
-from services.consumer.sinks.base import SinkTable
+from services.consumer.sinks.base import Sink, SinkTable
 from services.consumer.sinks.handler import HandlerSink
 from services.consumer.sinks.kafka import KafkaSink
 from services.consumer.sinks.stdout import StdoutSink
 
+
+def _archive(settings: ConsumerSettings) -> Sink:
+    # Not above: Arrow takes 40 MB of memory, and other sinks do not need it.
+    from services.consumer.sinks.archive import ArchiveSink
+
+    return ArchiveSink.from_settings(settings)
+
+
 SINKS: SinkTable = {
     "stdout": StdoutSink.from_settings,
-    "archive": ArchiveSink.from_settings,
+    "archive": _archive,
     "handler": HandlerSink.from_settings,
     "kafka": KafkaSink.from_settings,
     "alerts": AlertsSink.from_settings,

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import pyarrow.parquet as pq
 import pytest
 
-from services.consumer.decode import DecodedBatch, decode
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
-from services.consumer.sinks.archive import ArchiveSink
 from services.consumer.sinks.base import Sink
 from services.consumer.sinks.stdout import StdoutSink, render
 from services.consumer.sinks.text import one_line, printable
-from shared.errors import FatalError, SinkUnavailable
+from shared.errors import FatalError
 from shared.schemas import AccessRecord
-from tests.unit.consumer.records import TOPIC, batch, received, value
+from tests.unit.consumer.records import batch, value
 
 Numbers = Callable[[], list[int]]
 handled: list[AccessRecord] = []
@@ -54,10 +51,10 @@ def sink(
 
     def numbers() -> list[int]:
         printed.extend(capsysbinary.readouterr().out)
-        lines = bytes(printed).splitlines()
-        lines += [line for file in sorted(tmp_path.rglob("*.ndjson")) for line in file.read_bytes().splitlines()]
-        found = [json.loads(line) for line in lines]
-        return [one.get("record", one)["source"]["offset"] for one in found] + [one.source.offset for one in handled]
+        found = [json.loads(line)["record"]["source"]["offset"] for line in bytes(printed).splitlines()]
+        for file in sorted(tmp_path.rglob("*.parquet")):
+            found += pq.ParquetFile(file).read(columns=["source_offset"]).column(0).to_pylist()
+        return found + [one.source.offset for one in handled]
 
     return SINKS[request.param](ConsumerSettings()), numbers
 
@@ -134,199 +131,6 @@ async def test_stdout_that_cannot_be_written_is_fatal() -> None:
 
     with pytest.raises(FatalError, match="No space left"):
         await StdoutSink(Full).write(batch(0, 1))
-
-
-def files(directory: Path, partition: int = 3) -> list[str]:
-    return sorted(path.name for path in (directory / TOPIC / f"partition={partition}").iterdir())
-
-
-async def archive(directory: Path, buffer_bytes: int = 1_000_000) -> ArchiveSink:
-    sink = ArchiveSink(directory, buffer_bytes)
-    await sink.open()
-    return sink
-
-
-async def test_an_archive_file_is_named_by_its_offsets(tmp_path: Path) -> None:
-    sink = await archive(tmp_path)
-    await sink.write(batch(42, 10))
-    assert not files(tmp_path)
-    await sink.flush()
-    assert files(tmp_path) == ["00000000000000000042-00000000000000000051.ndjson"]
-
-
-async def test_what_is_archived_is_passed_over(tmp_path: Path) -> None:
-    """A process that died between writing and committing reads the offsets again."""
-    first = await archive(tmp_path)
-    await first.write(batch(0, 10))
-    await first.flush()
-    second = await archive(tmp_path)
-    await second.write(batch(0, 6))
-    await second.write(batch(6, 8))
-    await second.flush()
-    assert [name[:41] for name in files(tmp_path)] == [
-        "00000000000000000000-00000000000000000009",
-        "00000000000000000010-00000000000000000013",
-    ]
-
-
-async def test_two_owners_of_one_partition_do_not_archive_an_offset_twice(tmp_path: Path) -> None:
-    """One was stopped for longer than its session and does not know it yet."""
-    zombie, heir = await archive(tmp_path), await archive(tmp_path)
-    await zombie.write(batch(0, 10))
-    await heir.write(batch(0, 15))
-    await zombie.flush()
-    await heir.flush()
-    assert [name[:41] for name in files(tmp_path)] == [
-        "00000000000000000000-00000000000000000009",
-        "00000000000000000010-00000000000000000014",
-    ]
-
-
-async def test_a_full_buffer_is_written_early(tmp_path: Path) -> None:
-    sink = await archive(tmp_path, buffer_bytes=1)
-    await sink.write(batch(0, 5))
-    await sink.write(batch(5, 5))
-    assert len(files(tmp_path)) == 1
-
-
-async def test_a_half_written_file_of_a_dead_process_is_removed(tmp_path: Path) -> None:
-    folder = tmp_path / TOPIC / "partition=3"
-    folder.mkdir(parents=True)
-    leftover = folder / ".00000000000000000000-00000000000000000009.ndjson.17.tmp"
-    leftover.write_bytes(b"{")
-    os.utime(leftover, (0, 0))
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 10))
-    assert files(tmp_path) == []
-
-
-async def test_a_file_that_another_member_is_writing_is_left_alone(tmp_path: Path) -> None:
-    """Members in containers have the same process id; a name of its own keeps each one's file from the other."""
-    folder = tmp_path / TOPIC / "partition=3"
-    folder.mkdir(parents=True)
-    others = folder / f".00000000000000000000-00000000000000000009.ndjson.{os.getpid()}.tmp"
-    others.write_bytes(b"{")
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 10))
-    await sink.flush()
-    assert files(tmp_path) == [others.name, "00000000000000000000-00000000000000000009.ndjson"]
-    assert others.read_bytes() == b"{"
-
-
-async def test_no_file_is_written_under_a_temporary_name_that_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: "00")
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 10))
-    taken = tmp_path / TOPIC / "partition=3" / ".00000000000000000000-00000000000000000009.ndjson.00.tmp"
-    taken.write_bytes(b"{")
-    with pytest.raises(SinkUnavailable, match="File exists"):
-        await sink.flush()
-    assert taken.read_bytes() == b"{"
-    monkeypatch.undo()
-    await sink.flush()
-    assert len(files(tmp_path)) == 2
-
-
-async def test_a_full_disk_keeps_the_batch_for_the_next_attempt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 10))
-
-    def refuse(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as full:
-        full.setattr(os, "fsync", refuse)
-        with pytest.raises(SinkUnavailable, match="No space left"):
-            await sink.flush()
-    assert files(tmp_path) == []
-    await sink.flush()
-    assert files(tmp_path) == ["00000000000000000000-00000000000000000009.ndjson"]
-
-
-async def test_an_archive_of_a_topic_that_was_made_anew_is_refused(tmp_path: Path) -> None:
-    """Passing over its offsets would lose the new topic's records."""
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 100))
-    await sink.flush()
-    with pytest.raises(FatalError, match="made anew"):
-        await (await archive(tmp_path)).write(batch(0, 5, end_offset=5))
-
-
-async def filled(directory: Path, count: int = 20) -> None:
-    sink = await archive(directory)
-    await sink.write(batch(0, count))
-    await sink.flush()
-
-
-def other(first: int, count: int) -> DecodedBatch:
-    """As of a topic that was made anew: the offsets are known, the values are not."""
-    one = batch(first, count)
-    return replace(one, values=[value(1_000_000 + number) for number in range(count)])
-
-
-async def test_a_topic_made_anew_is_refused_when_it_is_as_long_as_the_archive(tmp_path: Path) -> None:
-    """Its end alone does not tell, and passing over its offsets would lose them."""
-    await filled(tmp_path)
-    sink = await archive(tmp_path)
-    await sink.write(other(0, 30))
-    with pytest.raises(FatalError, match=r"another record at offset 0 .* made anew\. Move the folder away"):
-        await sink.flush()
-    assert len(files(tmp_path)) == 1
-
-
-async def test_the_last_record_that_is_passed_over_is_compared_as_well(tmp_path: Path) -> None:
-    """A topic made anew may begin with the same lines."""
-    await filled(tmp_path)
-    sink = await archive(tmp_path)
-    same = batch(0, 30)
-    await sink.write(replace(same, values=[*same.values[:10], *other(10, 20).values]))
-    with pytest.raises(FatalError, match="another record at offset 19"):
-        await sink.flush()
-
-
-async def test_a_topic_made_anew_during_an_assignment_is_refused(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    sink = await archive(tmp_path)
-    await sink.write(batch(0, 20))
-    await sink.flush()
-    await sink.write(other(0, 5))
-    with pytest.raises(FatalError, match="made anew"):
-        await sink.flush()
-
-
-async def test_values_beside_a_reject_are_found_when_they_come_again(tmp_path: Path) -> None:
-    values: list[bytes | None] = [value(number) for number in range(5)]
-    values[2] = b"{}"
-    decoded = decode(received(values), "group", "service")
-    for _ in range(2):
-        sink = await archive(tmp_path)
-        await sink.write(decoded)
-        await sink.flush()
-    assert len(files(tmp_path)) == 1
-    sink = await archive(tmp_path)
-    await sink.write(other(0, 5))
-    with pytest.raises(FatalError, match="made anew"):
-        await sink.flush()
-
-
-async def test_files_that_were_removed_are_not_missed(tmp_path: Path) -> None:
-    """The oldest ones may go: their offsets stay passed over, and there is nothing to compare them with."""
-    await filled(tmp_path, 10)
-    sink = await archive(tmp_path)
-    await sink.write(batch(10, 10))
-    await sink.flush()
-    (tmp_path / TOPIC / "partition=3" / files(tmp_path)[0]).unlink()
-    again = await archive(tmp_path)
-    await again.write(batch(0, 25))
-    await again.flush()
-    assert [name[:41] for name in files(tmp_path)] == [
-        "00000000000000000010-00000000000000000019",
-        "00000000000000000020-00000000000000000024",
-    ]
 
 
 @pytest.mark.parametrize("foreign", [b'{\r\n"a":1}', b'{"a":"\x7f"}', '{"a":"\x9b31m"}'.encode()])

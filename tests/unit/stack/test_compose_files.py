@@ -63,8 +63,8 @@ def test_service_name_is_the_key(name: str) -> None:
 
 # One value for all groups, or for all replicas of the local mode, would be wrong.
 NOT_PASSED_ON = {"KAFKA_GROUP_ID"}
-OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES", "TRANSFORM", "KAFKA_SINK_BUFFER_BYTES"} | {
-    field.upper() for field in ConsumerSettings.model_fields if field.startswith("alerts_")
+OF_ONE_SINK = {"SINK", "HANDLER", "TRANSFORM", "KAFKA_SINK_BUFFER_BYTES"} | {
+    field.upper() for field in ConsumerSettings.model_fields if field.startswith(("alerts_", "archive_", "postgres_"))
 }
 
 
