@@ -99,7 +99,7 @@ def _describe_problem(kind: type[BaseSettings], problem: Any) -> str:
     field = kind.model_fields[name]
     if problem["type"] == "missing":
         return f"{name.upper()} is not set. It is required: {field.description}"
-    value = "(hidden)" if field.annotation is SecretStr else repr(problem["input"])
+    value = "(hidden)" if SecretStr in (field.annotation, *get_args(field.annotation)) else repr(problem["input"])
     return f"{name.upper()}={value} is not allowed: {message}. {field.description}"
 
 

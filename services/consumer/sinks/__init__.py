@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.archive import ArchiveSink
-from services.consumer.sinks.base import SinkTable
+from services.consumer.sinks.base import Sink, SinkTable
 from services.consumer.sinks.handler import HandlerSink
 from services.consumer.sinks.stdout import StdoutSink
+
+
+def _postgres(settings: ConsumerSettings) -> Sink:
+    """Its client library is loaded by those who use it: that takes a tenth of a second."""
+    from services.consumer.sinks.postgres import PostgresSink
+
+    return PostgresSink.from_settings(settings)
+
 
 SINKS: SinkTable = {
     "stdout": StdoutSink.from_settings,
     "archive": ArchiveSink.from_settings,
     "handler": HandlerSink.from_settings,
+    "postgres": _postgres,
 }

@@ -26,6 +26,7 @@ from services.consumer.sinks.stdout import StdoutSink, render
 from services.consumer.sinks.text import one_line, printable
 from shared.errors import FatalError, SinkUnavailable
 from shared.schemas import AccessRecord
+from tests.postgres_server import TestDatabase
 from tests.unit.consumer.records import TOPIC, batch, received, value
 
 Numbers = Callable[[], list[int]]
@@ -47,6 +48,11 @@ def sink(
     monkeypatch.setenv("SERVICE_NAME", "test")
     monkeypatch.setenv("SINK", request.param)
     monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path))
+    database: TestDatabase | None = None
+    if request.param == "postgres":
+        database = request.getfixturevalue("database")
+        for name, setting in database.settings.items():
+            monkeypatch.setenv(name, setting)
     if request.param == "handler":
         monkeypatch.setenv("HANDLER", f"{__name__}:remember")
     handled.clear()
@@ -57,7 +63,10 @@ def sink(
         lines = bytes(printed).splitlines()
         lines += [line for file in sorted(tmp_path.rglob("*.ndjson")) for line in file.read_bytes().splitlines()]
         found = [json.loads(line) for line in lines]
-        return [one.get("record", one)["source"]["offset"] for one in found] + [one.source.offset for one in handled]
+        order = "SELECT source_offset FROM access_log ORDER BY kafka_partition, kafka_offset"
+        stored = [row[0] for row in database.query(order)] if database else []
+        printed_or_filed = [one.get("record", one)["source"]["offset"] for one in found]
+        return printed_or_filed + stored + [one.source.offset for one in handled]
 
     return SINKS[request.param](ConsumerSettings()), numbers
 
@@ -70,6 +79,7 @@ async def test_what_is_flushed_is_out_and_in_order(sink: tuple[Sink, Numbers]) -
     """For every sink: after `flush` all that was taken is where it belongs, once."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [3])
     await it.write(batch(0, 5))
     await it.write(batch(5, 5))
     await it.flush()
@@ -83,9 +93,11 @@ async def test_partitions_are_independent(sink: tuple[Sink, Numbers]) -> None:
     """For every sink: equal offsets of two partitions do not meet."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [1, 2])
     await it.write(batch(0, 5, partition=1))
     await it.write(batch(0, 5, partition=2))
     await it.flush()
+    await it.close()
     assert sorted(numbers()) == sorted([*range(5)] * 2)
 
 
@@ -93,11 +105,14 @@ async def test_a_forgotten_partition_can_come_back(sink: tuple[Sink, Numbers]) -
     """For every sink: after `forget` the same offsets are taken again, and others are unharmed."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [1, 2])
     await it.write(batch(0, 5, partition=1))
     await it.write(batch(100, 5, partition=2))
     it.forget([1, 7])
+    await it.resume(TOPIC, [1])
     await it.write(batch(0, 5, partition=1))
     await it.flush()
+    await it.close()
     assert set(numbers()) == {*range(5), *range(100, 105)}
 
 
