@@ -167,7 +167,7 @@ class TestDatabase:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """Running. A test that stops it starts it again."""
+    """Running."""
     server = PostgresServer.prepare()
     try:
         server.start()
@@ -184,4 +184,5 @@ def database(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[TestDa
     password_file.write_text(f"{PASSWORD}\n")
     postgres_server.query("postgres", f"CREATE DATABASE {name}")
     yield TestDatabase(postgres_server, name, password_file)
+    postgres_server.start()  # the test may have stopped it
     postgres_server.query("postgres", f"DROP DATABASE {name} WITH (FORCE)")

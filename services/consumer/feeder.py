@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from services.consumer.decode import DecodedBatch, Failure, letters_of
@@ -70,6 +70,24 @@ class Feeder:
         for partition in partitions:
             self._waiting.pop(partition, None)
         self._count_in_flight()
+
+    async def resume(self, partitions: Collection[int]) -> Mapping[int, int] | None:
+        """Ask the sink where it had come to, after an assignment; None while it is away, and then it is asked again.
+
+        Nothing waits then, and nothing that a failed flush was about is left: when it answers it counts as working.
+        Raises FatalError.
+        """
+        if not self._breaker.is_due(time.monotonic()):
+            return None
+        try:
+            offsets = await self._tools.sink.resume(self._settings.kafka_topic, partitions)
+        except SinkUnavailable as error:
+            self._sink_is_away(error)
+            return None
+        if self._breaker.is_open:
+            self._flush_failed = False
+            self._sink_works()
+        return offsets
 
     async def feed(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         """Take it now, or as soon as the sink allows. Raises FatalError."""

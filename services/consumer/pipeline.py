@@ -91,7 +91,7 @@ class Pipeline:
         polled_for = self.owned
         self._check_ownership(reader, polled.batches)
         async with self._turn:
-            moved = await self._begin(reader, polled_for)
+            moved = await self._begin(reader, polled_for, polled.batches)
             for batch in polled.batches:
                 if batch.partition not in moved:
                     await self._process(batch, polled_for.get(batch.partition))
@@ -128,16 +128,22 @@ class Pipeline:
         if strange and not lost_lately:
             raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
 
-    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> Collection[int]:
+    async def _begin(
+        self, reader: GroupReader, owned: Mapping[int, PartitionProgress], batches: Sequence[RecordBatch]
+    ) -> Collection[int]:
         """After an assignment: ask the group and the sink where they had come to; what is lost since shows as a gap.
 
-        Returns the partitions whose reading was moved to where the sink is; what was polled of them is not theirs.
+        Returns the partitions whose reading was moved to where the sink is, or back while the sink is away; what was
+        polled of them is not theirs, or comes again.
         """
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
         if not fresh:
             return ()
         committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
-        at_sink = await self._tools.sink.resume(self._settings.kafka_topic, fresh)
+        at_sink = await self._feeder.resume(fresh)
+        if at_sink is None:
+            reader.seek({batch.partition: batch.first_offset for batch in batches if batch.partition in fresh})
+            return fresh.keys()
         moved = {partition: offset for partition, offset in at_sink.items() if offset != committed[partition]}
         reader.seek(moved)
         for partition, progress in fresh.items():

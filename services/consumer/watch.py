@@ -108,7 +108,7 @@ class Watch:
         now = self._now()
         for partition, position in positions.items():
             waiting = position is None or position < ends.get(partition, 0)
-            if not waiting or self._pipeline.in_flight:
+            if not waiting or self._pipeline.in_flight or partition in self._pipeline.waiting:
                 self._stood_since.pop(partition, None)
                 continue
             stood_at, since = self._stood_since.setdefault(partition, (-1 if position is None else position, now))

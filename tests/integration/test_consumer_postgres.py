@@ -149,9 +149,8 @@ def test_a_zombie_that_wakes_stores_nothing(
     """Stopped with records in its memory for longer than its session, while its heir stores them."""
     with running(broker, topics, tmp_path) as replicas:
         with load(broker, topics) as publishing:
-            zombie = replicas.start(
-                GROUP, {**settings, "COMMIT_INTERVAL_MS": "2000", "POSTGRES_BUFFER_RECORDS": "9999"}
-            )
+            holding = {"COMMIT_INTERVAL_MS": "2000", "POSTGRES_BUFFER_RECORDS": "9999"}
+            zombie = replicas.start(GROUP, {**settings, **holding})
             until_more(database)
             heir = replicas.start(GROUP, settings)
             until(lambda: sorted(map(len, assignments(broker, GROUP))) == [4, 4], "both share the partitions")
