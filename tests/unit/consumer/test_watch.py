@@ -73,12 +73,14 @@ async def test_a_membership_that_waits_for_its_sink_does_not_stand_still() -> No
     await bench.work(records(0, 5))
     assert bench.pipeline.in_flight == 0, "the sink has taken all, and stored nothing"
     watch = Watch(bench.pipeline, bench.readiness, bench.metrics, lambda: time.monotonic() + ahead_s, lambda: 0, 60.0)
-    for ahead_s in (0.0, STALLED_AFTER_S + 1):
+    for later_s in (0.0, STALLED_AFTER_S + 1):
+        ahead_s = later_s
         watch._judge({3: 5}, {3: 10}, 0.0)
     assert watch.verdict is None
     bench.sink.on_flush = None
     await bench.work()
-    for ahead_s in (0.0, STALLED_AFTER_S + 1):
+    for later_s in (0.0, STALLED_AFTER_S + 1):
+        ahead_s = later_s
         watch._judge({3: 5}, {3: 10}, 0.0)
     assert "stands still at 5" in str(watch.verdict)
 

@@ -63,7 +63,17 @@ def test_service_name_is_the_key(name: str) -> None:
 
 # One value for all groups, or for all replicas of the local mode, would be wrong.
 NOT_PASSED_ON = {"KAFKA_GROUP_ID"}
-OF_ONE_SINK = {"SINK", "HANDLER", "ARCHIVE_DIR", "ARCHIVE_BUFFER_BYTES"}
+OF_ONE_SINK = {
+    "SINK",
+    "HANDLER",
+    "ARCHIVE_DIR",
+    "ARCHIVE_BUFFER_BYTES",
+    "POSTGRES_URL",
+    "POSTGRES_PASSWORD_FILE",
+    "POSTGRES_TABLE",
+    "POSTGRES_BUFFER_RECORDS",
+    "POSTGRES_TIMEOUT_MS",
+}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +150,23 @@ def test_start_follows_the_topics(name: str) -> None:
         "kafka": {"condition": "service_healthy"},
         "topics": {"condition": "service_completed_successfully"},
     }
+
+
+def test_the_database_and_its_writer_share_one_secret_and_a_profile() -> None:
+    """The password is in a file, never in the environment; neither runs unless it is asked for."""
+    for name in ("postgres", "postgres-writer"):
+        assert SERVICES[name]["profiles"] == ["postgres"]
+        assert SERVICES[name]["secrets"] == ["postgres_password"]
+        assert SERVICES[name]["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres_password"
+        assert "POSTGRES_PASSWORD" not in SERVICES[name]["environment"]
+    assert SERVICES["postgres"]["user"] == "999:999"
+    assert SERVICES["postgres"]["read_only"] is True
+    assert "ports" not in SERVICES["postgres"]
+
+
+@pytest.mark.parametrize("setting", sorted(name for name in OF_ONE_SINK if name.startswith("POSTGRES_")))
+def test_the_writer_passes_every_setting_of_its_sink_on(setting: str) -> None:
+    assert setting in SERVICES["postgres-writer"]["environment"]
 
 
 def test_only_the_toolbox_writes_what_the_producer_follows() -> None:
