@@ -19,6 +19,8 @@ from shared.errors import FatalError, InvalidSettings, OwnershipLost, SinkUnavai
 from tests.integration.commit_cutter import CommitCutter, Cut, cutting_commits
 from tests.postgres_server import DEADLINE_S, PASSWORD, PostgresServer, TestDatabase
 from tests.unit.consumer.records import TOPIC, batch, received, value
+from tests.unit.docs.generated import DOCS
+from tests.unit.docs.pages import fences
 
 
 def make(database: TestDatabase, **variables: str) -> PostgresSink:
@@ -80,6 +82,17 @@ async def test_what_postgres_refuses_is_stored_escaped(database: TestDatabase) -
         await sink.flush()
     rows = database.query("SELECT path, details #>> '{extra,a}', escaped_fields FROM access_log")
     assert rows == [("\x16\x03\\x00\\x5C", "\\x00", ["path", "details.extra.a"])]
+
+
+async def test_the_queries_of_the_documentation_run(database: TestDatabase) -> None:
+    async with opened(database) as sink:
+        await sink.write(batch(0, 3))
+        await sink.flush()
+    queries = fences(DOCS / "adding-a-consumer.md", "sql")
+    assert len(queries) == 2
+    for query in queries:
+        whenever = query.replace("now() - interval '1 hour'", "'-infinity'")  # the records are of 2015
+        assert database.query(whenever), query
 
 
 # Refusals

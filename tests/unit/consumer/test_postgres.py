@@ -212,7 +212,7 @@ def test_records_that_no_row_can_hold_are_named() -> None:
     values = [value(0), *(one.values[0] for one in bad), value(5)]
     with pytest.raises(RecordsRejected, match="cannot store 4 of 6 records; offset 1: source holds") as rejected:
         rows_of(decode(received(values), "group", "service"))
-    assert rejected.value.offsets == {1, 2, 3, 4}
+    assert rejected.value.offsets == frozenset({1, 2, 3, 4})
 
 
 # Who may store what: two members over one model of a database
