@@ -22,6 +22,8 @@ from tests.unit.consumer.records import TOPIC, batch, received, value
 from tests.unit.docs.generated import DOCS
 from tests.unit.docs.pages import fences
 
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'writer-%'"
+
 
 def make(database: TestDatabase, **variables: str) -> PostgresSink:
     named = {**database.settings, "SERVICE_NAME": "writer", **variables}
@@ -289,6 +291,9 @@ async def test_a_database_that_hangs_is_given_up_and_tried_again(database: TestD
         finally:
             database.server.signal_all(signal.SIGCONT)
         await until_flushed(sink)
+        async with asyncio.timeout(DEADLINE_S):  # the connections that were given up end
+            while database.query(CONNECTIONS) != [(1,)]:
+                await asyncio.sleep(0.05)
     assert stored(database) == [*range(10)]
 
 
@@ -360,9 +365,7 @@ async def test_no_connection_is_left_behind(database: TestDatabase) -> None:
     async with opened(database) as sink:
         await sink.write(batch(0, 5))
         await sink.flush()
-        names = database.query("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'writer-%'")
-        assert len(names) == 1
-    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'writer-%'"
+        assert database.query(CONNECTIONS) == [(1,)]
     async with asyncio.timeout(DEADLINE_S):
-        while database.query(left) != [(0,)]:
+        while database.query(CONNECTIONS) != [(0,)]:
             await asyncio.sleep(0.05)
