@@ -29,14 +29,22 @@ class CommitCutter:
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._loop = asyncio.new_event_loop()
-        self._connections: set[asyncio.Task[None]] = set()
         self.cuts: list[Cut] = []
         self.done: list[Cut] = []
         self.port = 0
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._on_connection, LOOPBACK, 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._on_connection, LOOPBACK, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _stop(self) -> None:
+        """Nothing is left for the collector: what it ends in the middle of something else disturbs that."""
+        self._server.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=START_TIMEOUT_S)
 
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -90,5 +98,7 @@ def cutting_commits(target_port: int) -> Iterator[CommitCutter]:
     try:
         yield cutter
     finally:
+        asyncio.run_coroutine_threadsafe(cutter._stop(), cutter._loop).result(START_TIMEOUT_S)
         cutter._loop.call_soon_threadsafe(cutter._loop.stop)
         thread.join(START_TIMEOUT_S)
+        cutter._loop.close()
