@@ -20,7 +20,7 @@ from services.consumer.progress import Gap, PartitionProgress, missing_offsets
 from services.consumer.readiness import Obstacle
 from services.consumer.settings import ConsumerSettings
 from services.consumer.tools import Tools
-from shared.errors import OwnershipLost, PipelineError, RetryableError
+from shared.errors import BrokerUnavailable, OwnershipLost, PipelineError, RetryableError
 from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.records import RecordBatch
 
@@ -145,6 +145,10 @@ class Pipeline:
             reader.seek({batch.partition: batch.first_offset for batch in batches if batch.partition in fresh})
             return fresh.keys()
         moved = {partition: offset for partition, offset in at_sink.items() if offset != committed[partition]}
+        # A client that still looks for where to begin would overwrite the seek with what it finds.
+        found = await asyncio.gather(*(reader.position(partition, ANSWER_TIMEOUT_S) for partition in moved))
+        if None in found:
+            raise BrokerUnavailable("the broker does not say where the partitions begin")
         reader.seek(moved)
         for partition, progress in fresh.items():
             progress.begin(committed[partition], at_sink.get(partition))

@@ -66,6 +66,9 @@ class Reader:
             await self.on_commit()
         self.commits.append(dict(next_offsets))
 
+    async def position(self, partition: int, _timeout_s: float) -> int | None:
+        return self.committed_before.get(partition, 0)
+
     def rest(self, partitions: Collection[int]) -> None:
         self.resting = frozenset(partitions)
 
