@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from compose.control.state import Mode
+from compose.control.topology import Service
 from compose.errors import OperatorError
 
 LOG_FOLDER = "/var/log/nginx"
@@ -70,6 +71,11 @@ def parse_scale(words: Sequence[str], known: Sequence[str]) -> dict[str, int]:
     if not wanted:
         raise OperatorError("Nothing to scale was named.", "Try: make scale consumer=4")
     return wanted
+
+
+def uses_own_database(services: Iterable[Service], variables: Mapping[str, str]) -> bool:
+    """Whether one of them writes to the PostgreSQL of the stack: nobody named another one."""
+    return not variables.get("POSTGRES_URL") and any(service.sink == "postgres" for service in services)
 
 
 def check_logs(patterns: Sequence[str]) -> Iterator[str]:

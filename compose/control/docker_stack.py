@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compose.control import health
-from compose.control.choices import check_logs, demo_wanted
+from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
 from compose.control.topology import Service, read_services
@@ -27,8 +27,8 @@ DOWN_TIMEOUT_S = 240.0
 READY_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 1.0
 TELL_INTERVAL_S = 5.0
-COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml")
-BROKER, NGINX, ONE_SHOTS = "kafka", "nginx", ("topics",)
+COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml", "postgres.yaml")
+BROKER, NGINX, DATABASE, ONE_SHOTS = "kafka", "nginx", "postgres", ("topics",)
 # Compose begins a line of its logs with this even where no terminal is.
 CLEAR_LINE = "\x1b[2K"
 BUILT_THROUGH = "producer"
@@ -242,8 +242,12 @@ class DockerStack:
         self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
         self._state_file.save(self._state)
         scaled = [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
+        writers = [self._services[name] for name, count in wanted.items() if count]
+        beside = [DATABASE] if uses_own_database(writers, self._variables) else []
         self._must(
-            self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *wanted), UP_TIMEOUT_S, shown=True
+            self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *beside, *wanted),
+            UP_TIMEOUT_S,
+            shown=True,
         )
         self._wait_until_ready(tell)
 

@@ -75,6 +75,9 @@ class LocalPlan:
         if "/" in handlers:  # a folder of the host, not a volume
             # In the image it is the working folder, which Python imports from.
             environment["PYTHONPATH"] = str(Path(handlers).resolve())
+        if "POSTGRES_PASSWORD_FILE" in environment:  # a secret of the container; here it is the file itself, or none
+            password_file = self.variables.get("POSTGRES_PASSWORD_FILE", "")
+            environment["POSTGRES_PASSWORD_FILE"] = str(Path(password_file).resolve()) if password_file else ""
         return environment
 
     def processes(self, broker: Broker) -> Sequence[Process]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compose.control import health, report
-from compose.control.choices import check_logs, demo_wanted
+from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
@@ -292,6 +292,13 @@ class LocalStack:
 
     def scale(self, wanted: Mapping[str, int], tell: Tell) -> None:
         self._require_running()
+        writers = [self._services[name] for name, count in wanted.items() if count]
+        if uses_own_database(writers, self._variables):
+            raise OperatorError(
+                "Local mode has no PostgreSQL of its own.",
+                "Name yours: make scale postgres-writer=1 POSTGRES_URL=postgresql://user@host/database "
+                "POSTGRES_PASSWORD_FILE=/path/to/the/password",
+            )
         self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
         self.up(tell)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 
 from services.consumer.decode import DecodedBatch, Failure, letters_of
@@ -44,6 +44,7 @@ class Feeder:
         self._waiting: dict[int, Waiting] = {}
         self._breaker = Breaker(settings.sink_breaker_after, tools.sink_backoff)
         self._flush_failed = False
+        self._resume_failed = False
         self._attempt_limit_s = settings.max_poll_interval_ms / 1000
         self._busy_since: float | None = None
 
@@ -55,7 +56,7 @@ class Feeder:
     @property
     def all_rest(self) -> bool:
         """Whether nothing may be polled: the sink is down, and there is something to try it with."""
-        return self._breaker.is_open and (bool(self._waiting) or self._flush_failed)
+        return self._breaker.is_open and (bool(self._waiting) or self._flush_failed or self._resume_failed)
 
     @property
     def owes_a_flush(self) -> bool:
@@ -78,6 +79,24 @@ class Feeder:
         for partition in partitions:
             self._waiting.pop(partition, None)
         self._count_in_flight()
+
+    async def resume(self, partitions: Collection[int]) -> Mapping[int, int] | None:
+        """Ask the sink where it had come to, after an assignment; None while it is away, and then it is asked again.
+
+        Raises FatalError.
+        """
+        if self._resume_failed and not self._breaker.is_due(time.monotonic()):
+            return None
+        try:
+            offsets = await self._tools.sink.resume(self._settings.kafka_topic, partitions)
+        except SinkUnavailable as error:
+            self._resume_failed = True
+            self._sink_is_away(error)
+            return None
+        if self._resume_failed:
+            self._resume_failed = False
+            self._sink_works()
+        return offsets
 
     async def feed(self, batch: DecodedBatch, progress: PartitionProgress) -> None:
         """Take it now, or as soon as the sink allows. Raises FatalError."""

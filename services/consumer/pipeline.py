@@ -22,7 +22,7 @@ from services.consumer.readiness import Obstacle
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.base import CommittingSink
 from services.consumer.tools import Tools
-from shared.errors import OwnershipLost, PipelineError, RetryableError
+from shared.errors import BrokerUnavailable, OwnershipLost, PipelineError, RetryableError
 from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.records import RecordBatch
 
@@ -95,7 +95,7 @@ class Pipeline:
         polled_for = self.owned
         self._check_ownership(reader, polled.batches)
         async with self._turn:
-            moved = await self._begin(reader, polled_for)
+            moved = await self._begin(reader, polled_for, polled.batches)
             for batch in polled.batches:
                 if batch.partition not in moved:
                     await self._process(batch, polled_for.get(batch.partition))
@@ -132,18 +132,28 @@ class Pipeline:
         if strange and not lost_lately:
             raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
 
-    async def _begin(self, reader: GroupReader, owned: Mapping[int, PartitionProgress]) -> Collection[int]:
+    async def _begin(
+        self, reader: GroupReader, owned: Mapping[int, PartitionProgress], batches: Sequence[RecordBatch]
+    ) -> Collection[int]:
         """After an assignment: ask the group and the sink where they had come to; what is lost since shows as a gap.
 
-        Returns the partitions whose reading begins there. What was polled of them before is dropped: the client may
-        have begun elsewhere, before a predecessor's last commit was decided or without an answer at all.
+        Returns the partitions whose reading begins there, or again while the sink is away. What was polled of them
+        before is dropped: the client may have begun elsewhere, before a predecessor's last commit was decided or
+        without an answer at all.
         """
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
         if not fresh:
             return ()
         committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
-        at_sink = await self._tools.sink.resume(self._settings.kafka_topic, fresh)
+        at_sink = await self._feeder.resume(fresh)
+        if at_sink is None:
+            reader.seek({batch.partition: batch.first_offset for batch in batches if batch.partition in fresh})
+            return fresh.keys()
         start = {partition: offset for partition, offset in {**committed, **at_sink}.items() if offset is not None}
+        # A client that still looks for where to begin would overwrite the seek with what it finds.
+        found = await asyncio.gather(*(reader.position(partition, ANSWER_TIMEOUT_S) for partition in start))
+        if None in found:
+            raise BrokerUnavailable("the broker does not say where the partitions begin")
         reader.seek(start)
         for partition, progress in fresh.items():
             progress.begin(committed[partition], at_sink.get(partition))

@@ -12,6 +12,8 @@ from services.consumer.transforms import TRANSFORMS
 from services.consumer.where import Where
 from shared.runtime.settings import KafkaSettings
 
+# The rest of PostgreSQL's 63 bytes is for the suffixes of the tables beside it.
+_TABLE_NAME = re.compile(r"(?:[a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,49}")
 _HANDLER_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -47,7 +49,7 @@ class ConsumerSettings(KafkaSettings):
         description="Share of the records to take, such as 0.01, chosen by `source.generation` and `source.offset`: "
         "every group with the same share takes the same ones.",
     )
-    sink: Literal["stdout", "archive", "handler", "kafka", "alerts"] = Field(
+    sink: Literal["stdout", "archive", "handler", "kafka", "postgres", "alerts"] = Field(
         "stdout", description="Where records go; HANDLER alone means `handler`."
     )
     handler: str | None = Field(
@@ -84,13 +86,34 @@ class ConsumerSettings(KafkaSettings):
         allow_inf_nan=False,
         description="Seconds without a new file after which SINK=archive merges the small files of an hour; 0: never.",
     )
+    # Secret until it is known to hold no password: what is refused is not shown.
+    postgres_url: SecretStr | None = Field(
+        None,
+        description="Database of SINK=postgres, `postgresql://user@host:5432/database`, without the password. "
+        "Parameters behind `?` as libpq has them, such as `sslmode=verify-full`.",
+    )
+    postgres_password_file: Path | None = Field(
+        None, description="File that holds the password of POSTGRES_URL's user, read at each connection."
+    )
+    postgres_table: str = Field(
+        "access_log",
+        description="Table of SINK=postgres, made if it is not there, `table` or `schema.table`. Each consumer group "
+        "needs one of its own. Beside it are tables of the same name with `_offsets` and `_schema`.",
+    )
+    postgres_buffer_records: int = Field(
+        10_000, ge=1, description="Records that SINK=postgres holds in memory before it stores them early."
+    )
+    postgres_timeout_ms: int = Field(
+        15_000, ge=100, description="Longest time for one transaction of SINK=postgres, in milliseconds."
+    )
     max_poll_records: int = Field(
         500, ge=1, le=10_000, description="Records to take at a time: one batch of a partition is never larger."
     )
     commit_interval_ms: int = Field(
         1_000,
         ge=1,
-        description="Milliseconds between two commits; SINK=archive writes one file a partition and hour for each.",
+        description="Milliseconds between two commits; SINK=archive writes one file a partition and hour for each, "
+        "SINK=postgres one transaction.",
     )
     session_timeout_ms: int = Field(
         10_000,
@@ -160,10 +183,35 @@ class ConsumerSettings(KafkaSettings):
             raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is in use already: name another topic.")
         return self
 
+    @field_validator("postgres_table")
+    @classmethod
+    def _table_is_a_name(cls, value: str) -> str:
+        if not _TABLE_NAME.fullmatch(value):
+            raise ValueError(
+                "it must read `table` or `schema.table`, in lower-case letters, digits and _, the table with at most 50"
+            )
+        return value
+
+    @field_validator("postgres_url")
+    @classmethod
+    def _url_has_no_password(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if not url.startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must begin with postgresql://")
+        place, _, parameters = url.partition("?")
+        user, at, _host = place.partition("://")[2].rpartition("@")
+        if (at and ":" in user) or "password=" in parameters:
+            raise ValueError("the password does not belong here, put it in a file and name that POSTGRES_PASSWORD_FILE")
+        return value
+
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
         if self.sink == "handler" and self.handler is None:
             raise ValueError("SINK=handler needs HANDLER=package.module:function, the function to call.")
+        if self.sink == "postgres" and self.postgres_url is None:
+            raise ValueError("SINK=postgres needs POSTGRES_URL=postgresql://user@host:5432/database.")
         if self.handler is not None and self.sink_name != "handler":
             raise ValueError(f"HANDLER={self.handler} contradicts SINK={self.sink}: leave one of them out.")
         if self.alerts_webhook_url is not None and self.alerts_webhook_url_file is not None:

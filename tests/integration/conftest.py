@@ -16,6 +16,9 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from compose.local.broker import Broker
+from tests.postgres_server import database, postgres_server
+
+__all__ = ["database", "postgres_server"]
 
 PARTITION_COUNT = 8
 DEADLINE_S = 120.0

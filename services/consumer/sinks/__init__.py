@@ -17,10 +17,18 @@ def _archive(settings: ConsumerSettings) -> Sink:
     return ArchiveSink.from_settings(settings)
 
 
+def _postgres(settings: ConsumerSettings) -> Sink:
+    """Its client library is loaded by those who use it: that takes a tenth of a second."""
+    from services.consumer.sinks.postgres import PostgresSink
+
+    return PostgresSink.from_settings(settings)
+
+
 SINKS: SinkTable = {
     "stdout": StdoutSink.from_settings,
     "archive": _archive,
     "handler": HandlerSink.from_settings,
     "kafka": KafkaSink.from_settings,
     "alerts": AlertsSink.from_settings,
+    "postgres": _postgres,
 }

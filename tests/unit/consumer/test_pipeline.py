@@ -66,6 +66,9 @@ class Reader:
             await self.on_commit()
         self.commits.append(dict(next_offsets))
 
+    async def position(self, partition: int, _timeout_s: float) -> int | None:
+        return self.committed_before.get(partition, 0)
+
     def rest(self, partitions: Collection[int]) -> None:
         self.resting = frozenset(partitions)
 
@@ -85,11 +88,14 @@ class Taking:
         self.on_write: Callable[[DecodedBatch], Awaitable[None]] | None = None
         self.on_flush: Callable[[], Awaitable[None]] | None = None
         self.resumes_at: dict[int, int] = {}
+        self.is_away_on_resume = False
 
     async def open(self) -> None:
         """Nothing to do."""
 
     async def resume(self, _topic: str, partitions: Collection[int]) -> Mapping[int, int]:
+        if self.is_away_on_resume:
+            raise SinkUnavailable("no answer")
         return {partition: offset for partition, offset in self.resumes_at.items() if partition in partitions}
 
     async def write(self, batch: DecodedBatch) -> None:
@@ -487,6 +493,45 @@ async def test_a_sink_that_commits_is_the_only_one_to_do_so() -> None:
     await bench.work(read_to={3: 7})
     assert commits == [{3: 7}]
     assert not bench.reader.commits
+
+
+async def test_a_sink_that_is_away_after_an_assignment_is_asked_again() -> None:
+    """The membership goes on; what was polled meanwhile is polled again."""
+    bench = Bench()
+    bench.reader.committed_before = {3: 20}
+    bench.sink.is_away_on_resume = True
+    await bench.assign(3, 4)
+    for _ in range(2):
+        await bench.work(records(20, 5), read_to={3: 25, 4: 9})
+        assert bench.reader.sought == {3: 20}
+        assert bench.reader.resting == {3, 4}
+        assert not bench.health.ready
+    assert not bench.sink.taken
+    assert not bench.reader.commits
+    bench.sink.is_away_on_resume = False
+    await bench.work(records(20, 5))
+    await bench.work(records(20, 5))
+    assert bench.reader.commits == [{3: 25}]
+    assert bench.reader.resting == frozenset()
+    assert bench.health.ready
+
+
+async def test_a_flush_that_failed_is_no_matter_of_the_next_assignment() -> None:
+    """What it was about is another member's: without anything to flush the sink would count as away for ever."""
+    bench = Bench()
+    await bench.assign(3)
+
+    async def fail() -> None:
+        raise SinkUnavailable("the disk is full")
+
+    bench.sink.on_flush = fail
+    await bench.work(records(0, 5))
+    await bench.reassign(4)
+    bench.sink.on_flush = None
+    await bench.work()
+    assert bench.reader.resting == frozenset()
+    await bench.work(records(0, 5, partition=4))
+    assert bench.reader.commits == [{4: 5}]
 
 
 async def test_a_partition_that_is_given_away_takes_what_waits_with_it() -> None:

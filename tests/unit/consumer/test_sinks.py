@@ -19,7 +19,7 @@ from services.consumer.sinks.stdout import StdoutSink, render
 from services.consumer.sinks.text import one_line, printable
 from shared.errors import FatalError
 from shared.schemas import AccessRecord
-from tests.unit.consumer.records import batch, value
+from tests.unit.consumer.records import TOPIC, batch, value
 
 Numbers = Callable[[], list[int]]
 handled: list[AccessRecord] = []
@@ -30,7 +30,7 @@ async def remember(records: Sequence[AccessRecord]) -> None:
 
 
 # Others keep no records, or need a server: they have tests of their own.
-HELD_ELSEWHERE = {"alerts", "kafka"}
+HELD_ELSEWHERE = {"alerts", "kafka", "postgres"}
 
 
 @pytest.fixture(params=sorted(SINKS.keys() - HELD_ELSEWHERE))
@@ -67,6 +67,7 @@ async def test_what_is_flushed_is_out_and_in_order(sink: tuple[Sink, Numbers]) -
     """For every sink: after `flush` all that was taken is where it belongs, once."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [3])
     await it.write(batch(0, 5))
     await it.write(batch(5, 5))
     await it.flush()
@@ -80,9 +81,11 @@ async def test_partitions_are_independent(sink: tuple[Sink, Numbers]) -> None:
     """For every sink: equal offsets of two partitions do not meet."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [1, 2])
     await it.write(batch(0, 5, partition=1))
     await it.write(batch(0, 5, partition=2))
     await it.flush()
+    await it.close()
     assert sorted(numbers()) == sorted([*range(5)] * 2)
 
 
@@ -90,11 +93,14 @@ async def test_a_forgotten_partition_can_come_back(sink: tuple[Sink, Numbers]) -
     """For every sink: after `forget` the same offsets are taken again, and others are unharmed."""
     it, numbers = sink
     await it.open()
+    await it.resume(TOPIC, [1, 2])
     await it.write(batch(0, 5, partition=1))
     await it.write(batch(100, 5, partition=2))
     it.forget([1, 7])
+    await it.resume(TOPIC, [1])
     await it.write(batch(0, 5, partition=1))
     await it.flush()
+    await it.close()
     assert set(numbers()) == {*range(5), *range(100, 105)}
 
 

@@ -12,9 +12,9 @@ import pytest
 from services.consumer import watch as watch_module
 from services.consumer.decode import DecodedBatch
 from services.consumer.supervisor import Supervisor
-from services.consumer.watch import SINK_BUSY_AFTER_S, Watch
+from services.consumer.watch import SINK_BUSY_AFTER_S, STALLED_AFTER_S, Watch
 from shared.backoff import Backoff
-from shared.errors import AccessDenied
+from shared.errors import AccessDenied, SinkUnavailable
 from shared.kafka.consumer import GroupReader
 from shared.kafka.records import Polled
 from tests.unit.consumer.test_pipeline import Bench, Reader, records
@@ -59,6 +59,30 @@ async def test_a_watch_that_ends_ends_the_membership(error: Exception, monkeypat
         with pytest.raises(type(error)):
             await supervisor.run(20.0)
     assert bench.pipeline._reader is None, "it has left the group"
+
+
+async def test_a_membership_that_waits_for_its_sink_does_not_stand_still() -> None:
+    """Records wait for a sink that is away, for as long as it takes: another membership would not help."""
+    bench, ahead_s = Bench(), 0.0
+
+    async def fail() -> None:
+        raise SinkUnavailable("no answer")
+
+    bench.sink.on_flush = fail
+    await bench.assign(3)
+    await bench.work(records(0, 5))
+    assert bench.pipeline.in_flight == 0, "the sink has taken all, and stored nothing"
+    watch = Watch(bench.pipeline, bench.readiness, bench.metrics, lambda: time.monotonic() + ahead_s, lambda: 0, 60.0)
+    for later_s in (0.0, STALLED_AFTER_S + 1):
+        ahead_s = later_s
+        watch._judge({3: 5}, {3: 10}, 0.0)
+    assert watch.verdict is None
+    bench.sink.on_flush = None
+    await bench.work()
+    for later_s in (0.0, STALLED_AFTER_S + 1):
+        ahead_s = later_s
+        watch._judge({3: 5}, {3: 10}, 0.0)
+    assert "stands still at 5" in str(watch.verdict)
 
 
 async def test_a_sink_that_does_not_return_makes_the_replica_not_ready() -> None:

@@ -12,13 +12,24 @@ from compose.control.choices import (
     demo_wanted,
     known_variables,
     parse_scale,
+    uses_own_database,
     with_log_files,
     with_nginx_conf,
 )
 from compose.control.state import StackState
+from compose.control.topology import read_services
 from compose.errors import OperatorError
 
 HERE = Path("/home/me")
+SERVICES = (Path(__file__).resolve().parents[3] / "compose" / "services.yaml").read_text()
+
+
+def test_the_database_of_the_stack_is_for_a_writer_without_another_one() -> None:
+    """`make scale postgres-writer=1` starts it with Docker, and local mode, which has none, asks for yours."""
+    services = read_services(SERVICES, {})
+    assert uses_own_database([services["consumer"], services["postgres-writer"]], {})
+    assert not uses_own_database([services["postgres-writer"]], {"POSTGRES_URL": "postgresql://mine/logs"})
+    assert not uses_own_database([services["consumer"]], {})
 
 
 def test_own_logs_of_one_folder_become_a_mount_and_patterns_in_it() -> None:

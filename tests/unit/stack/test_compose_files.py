@@ -144,6 +144,23 @@ def test_start_follows_the_topics(name: str) -> None:
     }
 
 
+def test_the_database_and_its_writer_share_one_secret_and_a_profile() -> None:
+    """The password is in a file, never in the environment; neither runs unless it is asked for."""
+    for name in ("postgres", "postgres-writer"):
+        assert SERVICES[name]["profiles"] == ["postgres"]
+        assert SERVICES[name]["secrets"] == ["postgres_password"]
+        assert SERVICES[name]["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/postgres_password"
+        assert "POSTGRES_PASSWORD" not in SERVICES[name]["environment"]
+    assert SERVICES["postgres"]["user"] == "999:999"
+    assert SERVICES["postgres"]["read_only"] is True
+    assert "ports" not in SERVICES["postgres"]
+
+
+@pytest.mark.parametrize("setting", sorted(name for name in OF_ONE_SINK if name.startswith("POSTGRES_")))
+def test_the_writer_passes_every_setting_of_its_sink_on(setting: str) -> None:
+    assert setting in SERVICES["postgres-writer"]["environment"]
+
+
 def test_only_the_toolbox_writes_what_the_producer_follows() -> None:
     """Of our services; the user's own logs and the demo's are mounted read-only everywhere."""
     mounts = [mount for name in OURS for mount in SERVICES[name].get("volumes", []) if "/var/log/" in mount]
