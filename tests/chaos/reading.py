@@ -41,12 +41,14 @@ def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:
     return [TopicPartition(topic, number, 0) for number in sorted(known.partitions)]
 
 
-def read_topics(bootstrap_servers: str, topics: dict[str, bool]) -> Iterator[TopicRecord]:
+def read_topics(
+    bootstrap_servers: str, topics: dict[str, bool], isolation_level: str = "read_uncommitted"
+) -> Iterator[TopicRecord]:
     """Everything that is in the topics now (name: whether it is the one for dead letters), in order per partition.
 
     Raises TimeoutError when the end does not come within READ_TIMEOUT_S of the last record.
     """
-    consumer = _consumer(bootstrap_servers, **{"enable.partition.eof": True})
+    consumer = _consumer(bootstrap_servers, **{"enable.partition.eof": True, "isolation.level": isolation_level})
     try:
         assigned = [partition for topic in topics for partition in _partitions(consumer, topic)]
         consumer.assign(assigned)

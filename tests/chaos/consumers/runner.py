@@ -28,7 +28,11 @@ def play_consumer(scenario: ConsumerScenario, kafka: Kafka, folder: Path, plan: 
     began_s = time.monotonic()
     kafka.make_topics(topics)
     own_folder = folder / f"{scenario.name}-{run}"
-    sink = SINKS[scenario.sink](place_of(own_folder, run, kafka))
+    try:
+        sink = SINKS[scenario.sink](place_of(own_folder, run, kafka))
+    except NotRun as reason:
+        outcome.not_run = str(reason)
+        return outcome
     stage = ConsumerStage(own_folder, run, kafka, topics, sink, plan, began_s + scenario.limit_s)
     try:
         with stage.watcher:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 
 from tests.chaos.consumers.numbered import path_of
 from tests.chaos.consumers.scenario import ConsumerScenario
+from tests.chaos.consumers.sinks import Postgres
 from tests.chaos.consumers.stage import ConsumerStage
 from tests.chaos.kafka import PARTITION_COUNT
 from tests.chaos.scene import Failed
 
-EVERY_SINK = ("handler",)
+EVERY_SINK = ("handler", "archive", "postgres", "kafka")
+OUTAGES = ("handler", "archive", "postgres")
 # What the eager protocol of the group costs those that keep their partitions: they stop until all have joined again.
 LONGEST_PAUSE_S = 5.0
 
@@ -123,24 +125,40 @@ def slow_sink(stage: ConsumerStage) -> None:
 
 
 def sink_away(stage: ConsumerStage) -> None:
-    """It refuses every batch for a while: nothing is set aside, nothing given up, no replica ends."""
+    """It is gone for a while: nothing is set aside, nothing given up, no replica ends."""
     replicas = stage.start(2)
     stage.until_shared(2)
     stage.until_committed(1_000)
     with stage.fault():
-        down = stage.sink_folder / "down"
-        down.touch()
+        stage.observe(stage.sink.go())
         for replica in replicas:
             stage.until(lambda replica=replica: bool(replica.events("sink_unavailable")), "the outage to be told")  # type: ignore[misc]
             stage.until(lambda replica=replica: replica.ask("/readyz") == 503, "the replica not to be ready")  # type: ignore[misc]
         stage.observe("both replicas said sink_unavailable and were not ready")
         _let_pass(stage, 10.0)
-        down.unlink()
+        stage.sink.come_back()
         for replica in replicas:
             stage.until(lambda replica=replica: replica.ready, "the replica to be ready again")  # type: ignore[misc]
     stage.until_committed(1_000)
     if letters := stage.dead_lettered_places():
         raise Failed(f"{len(letters)} records were set aside although the sink was only away")
+
+
+def connections_cut(stage: ConsumerStage) -> None:
+    """Connections to the database end at random moments, many of them in the middle of a COMMIT."""
+    sink = stage.sink
+    assert isinstance(sink, Postgres)
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(40, 10)):
+            sink.proxy.loses_answers = stage.random.random() < 0.7
+            _let_pass(stage, stage.random.uniform(0.05, 0.4))
+            sink.proxy.heal()
+            _let_pass(stage, stage.random.uniform(0.05, 0.4))
+        stage.require(sink.proxy.lost_bytes > 0, f"{sink.proxy.lost_bytes} bytes of answers were lost")
+    stage.until_committed(1_000)
 
 
 def poison_in_the_topic(stage: ConsumerStage) -> None:
@@ -257,6 +275,7 @@ SCENARIOS: Sequence[ConsumerScenario] = (
     *_each("values that are no records, at every place", poison_in_the_topic, EVERY_SINK, violent=False),
     *_each("retention overtakes a group that is away", retention_overtakes, EVERY_SINK, violent=False),
     *_each("a sink slower than the session", slow_sink, ("handler",), violent=False),
-    *_each("the sink is away", sink_away, ("handler",), violent=False),
+    *_each("the sink is away: an error, a full disk, a database killed and restarted", sink_away, OUTAGES),
+    *_each("connections cut, in the middle of COMMIT too", connections_cut, ("postgres",)),
     *_each("records that the sink fails at", records_the_sink_fails_at, ("handler",), violent=False),
 )

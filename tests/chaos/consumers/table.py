@@ -22,7 +22,8 @@ FAULTS: Mapping[str, Sequence[str]] = {
         "values that are no records, at every place",
         "records that the sink fails at",
         "a sink slower than the session",
-        "the sink is away",
+        "the sink is away: an error, a full disk, a database killed and restarted",
+        "connections cut, in the middle of COMMIT too",
         "retention overtakes a group that is away",
     ),
 }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.files import Load, LogFile
+from tests.chaos.mounts import mount, mount_small, unmount
 from tests.chaos.scenario import Scenario
-from tests.chaos.scene import Failed, NotRun
+from tests.chaos.scene import Failed
 from tests.chaos.stage import Stage, answer_of
 
 LINES_PER_S = 5_000
@@ -109,11 +109,11 @@ def read_only(stage: Stage) -> None:
     state = str(stage.checkpoint.parent)
 
     def spoil() -> None:
-        _mount("--bind", state, state)
-        _mount("-o", "remount,bind,ro", state)
+        mount("--bind", state, state)
+        mount("-o", "remount,bind,ro", state)
 
-    stage.undo.callback(_unmount, state)
-    _fail_to_save(stage, spoil, lambda: _unmount(state))
+    stage.undo.callback(unmount, Path(state))
+    _fail_to_save(stage, spoil, lambda: unmount(Path(state)))
 
 
 def _fail_to_save(stage: Stage, spoil: Callable[[], None], mend: Callable[[], object]) -> None:
@@ -142,25 +142,9 @@ def _fail_to_save(stage: Stage, spoil: Callable[[], None], mend: Callable[[], ob
 def _own_file_system(stage: Stage) -> Path:
     state = stage.checkpoint.parent
     state.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={STATE_BYTES}", "none", str(state))
-    stage.undo.callback(_unmount, str(state))
+    mount_small(state, STATE_BYTES)
+    stage.undo.callback(unmount, state)
     return state
-
-
-def _unmount(folder: str) -> None:
-    """Nothing where nothing is mounted."""
-    subprocess.run(["umount", "-l", folder], capture_output=True, check=False, timeout=MOUNT_TIMEOUT_S)
-
-
-def _mount(*arguments: str) -> None:
-    try:
-        done = subprocess.run(
-            ["mount", *arguments], capture_output=True, text=True, timeout=MOUNT_TIMEOUT_S, check=False
-        )
-    except FileNotFoundError:
-        raise NotRun("there is no mount command here") from None
-    if done.returncode != 0:
-        raise NotRun(f"no file system can be mounted here: {done.stderr.strip()}")
 
 
 def _fill(path: Path) -> None:
