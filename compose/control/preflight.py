@@ -16,6 +16,9 @@ CHECK_TIMEOUT_S = 60.0
 # What a Python program needs of its surroundings; a service's settings come from the stack alone.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
 
+# What a service says around its findings.
+FRAME = ("This service cannot start.", "See --help for every setting.")
+
 
 def check_settings(services: Iterable[Service]) -> None:
     """Run `python -m SERVICE --check` for each service that starts by itself.
@@ -39,6 +42,6 @@ def check_settings(services: Iterable[Service]) -> None:
     for process in running:
         _, errors = process.communicate(timeout=CHECK_TIMEOUT_S)
         if process.returncode != 0:
-            said.update(dict.fromkeys(line for line in errors.splitlines() if " is " in line))
+            said.update(dict.fromkeys(line for line in errors.splitlines() if line not in FRAME))
     if said:
         raise OperatorError("\n".join(said), "Correct the variable and run `make up` again. Nothing was changed.")

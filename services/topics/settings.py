@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shared.runtime.settings import KafkaSettings
+from shared.runtime.settings import KafkaSettings, TopicName
 
 
 class TopicsSettings(KafkaSettings):
@@ -27,8 +27,8 @@ class TopicsSettings(KafkaSettings):
         2_592_000_000, ge=-1, description="Milliseconds that dead letters are kept; -1 keeps them for ever."
     )
 
-    kafka_state_topic: str = Field(
-        "nginx_logs_state", min_length=1, description="Compacted topic in which producers keep their positions."
+    kafka_state_topic: TopicName = Field(
+        "nginx_logs_state", description="Compacted topic in which producers keep their positions."
     )
 
     @model_validator(mode="after")

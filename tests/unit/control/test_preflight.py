@@ -27,3 +27,9 @@ def test_every_wrong_setting_is_named_once() -> None:
     assert told.count("AUTO_OFFSET_RESET='foo' is not allowed") == 1
     assert "PARTITION_BY='color' is not allowed" in told
     assert "KAFKA_TOPIC_PARTITIONS='0' is not allowed" in told
+
+
+def test_settings_that_contradict_each_other_are_told() -> None:
+    """Such a sentence begins with no single variable."""
+    with pytest.raises(OperatorError, match="KAFKA_TOPIC and KAFKA_STATE_TOPIC are both 'nginx_logs_state'"):
+        check_settings(services(KAFKA_TOPIC="nginx_logs_state"))
