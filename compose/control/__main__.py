@@ -15,7 +15,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from compose.control import develop, report, verbs
-from compose.control.choices import known_variables, with_log_files, with_nginx_conf
+from compose.control.choices import check_numbers, known_variables, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
 from compose.control.state import Mode, StackState, StateFile, exclusive
@@ -67,8 +67,9 @@ def open_stack(root: Path) -> Stack:
     files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
-    own = own.model_copy(update={"variables": {**own.variables, **known_variables(names, os.environ)}})
-    from_file = known_variables(names, dotenv_values(root / ".env"))
+    typed, from_file = known_variables(names, os.environ), known_variables(names, dotenv_values(root / ".env"))
+    check_numbers({**from_file, **typed})
+    own = own.model_copy(update={"variables": {**own.variables, **typed}})
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
     if mode == "docker":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from compose.control.choices import NOTHING_CHANGED
 from compose.control.topology import Service
 from compose.errors import OperatorError
 
@@ -44,4 +45,4 @@ def check_settings(services: Iterable[Service]) -> None:
         if process.returncode != 0:
             said.update(dict.fromkeys(line for line in errors.splitlines() if line not in FRAME))
     if said:
-        raise OperatorError("\n".join(said), "Correct the variable and run `make up` again. Nothing was changed.")
+        raise OperatorError("\n".join(said), NOTHING_CHANGED)
