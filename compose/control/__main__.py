@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m compose.control", description=GUIDE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=("help", *verbs.STACK_VERBS, *develop.VERBS), metavar="VERB")
+    parser.add_argument("verb", choices=("help", "formats", *verbs.STACK_VERBS, *develop.VERBS), metavar="VERB")
     parser.add_argument("words", nargs="*", metavar="SERVICE=REPLICAS", help="for scale")
     return parser
 
@@ -102,10 +102,19 @@ def _count(name: str, default: int) -> int:
     return int(text)
 
 
+def _formats() -> int:
+    """Files that are named now are looked at from here; else those of the stack, as its producer sees them."""
+    if develop.files_named_now() or StateFile(ROOT / ".run").load() is None:
+        return develop.formats(ROOT)
+    return open_stack(ROOT).run_tool("services.producer.formats", develop.sample_options())
+
+
 def _run(verb: str, words: Sequence[str]) -> int:
     if verb == "help":
         report.say(GUIDE)
         return 0
+    if verb == "formats":
+        return _formats()
     if verb in develop.VERBS:
         return develop.VERBS[verb](ROOT)
     alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")
