@@ -265,9 +265,9 @@ class DockerStack:
         self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
         self._state_file.save(self._state)
         scaled = [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
-        self._must(
-            self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *wanted), UP_TIMEOUT_S, shown=True
-        )
+        # Not --no-deps: Compose would label the new containers with another definition than `up` does, which then
+        # recreated them.
+        self._must(self._command("up", "--detach", "--no-recreate", *scaled, *wanted), UP_TIMEOUT_S, shown=True)
         self._wait_until_ready(tell)
 
     def ask(self, replica: Replica, path: str) -> str:

@@ -126,3 +126,14 @@ def test_what_was_named_is_followed_whatever_runs(
         DockerStack(tmp_path, variables, StackState(mode="docker")).up(print)
     [build] = answers.did
     assert "build" in build
+
+
+def test_scaling_makes_containers_that_a_later_up_leaves_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the dependencies a container has another configuration hash, and `docker compose up` recreates it."""
+    answers = Answers("")
+    monkeypatch.setattr(subprocess, "run", answers)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    with pytest.raises(OSError, match="no further"):
+        DockerStack(tmp_path, {}, StackState(mode="docker")).scale({"consumer": 4}, print)
+    [command] = answers.did
+    assert command[command.index("up") :] == ["up", "--detach", "--no-recreate", "--scale", "consumer=4", "consumer"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.producer.settings import ProducerSettings
 from services.topics.settings import TopicsSettings
-from shared.errors import InvalidSettings
-from shared.runtime.http import Health
+from shared.errors import FatalError, InvalidSettings
+from shared.runtime.http import Health, serve_http
 from shared.runtime.logging import ThinOut
-from shared.runtime.settings import KafkaSettings, describe_settings, help_text, load_settings
+from shared.runtime.settings import KafkaSettings, ServiceSettings, describe_settings, help_text, load_settings
 
 
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,3 +117,21 @@ def test_a_main_loop_that_stands_still_is_noticed() -> None:
     health.progressed()
     assert health.stalled_for_s == 0
     assert not health.ready
+
+
+@pytest.mark.parametrize(
+    ("host", "advice"),
+    [
+        ("not.an.address.invalid", "Set HTTP_HOST to an address of this machine"),
+        ("192.0.2.1", "Set HTTP_HOST to an address of this machine"),
+        ("127.0.0.1", "Set HTTP_PORT to a free port"),
+    ],
+)
+async def test_a_place_to_listen_that_is_none_comes_with_the_setting_to_change(host: str, advice: str) -> None:
+    """A port that is taken is another matter than an address that is not here."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = ServiceSettings(service_name="x", http_host=host, http_port=taken.getsockname()[1])
+        health = Health(time.monotonic, 60)
+        with pytest.raises(FatalError, match=advice):
+            async with serve_http(settings, health, CollectorRegistry()):
+                pass
