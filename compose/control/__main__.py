@@ -15,7 +15,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from compose.control import develop, report, verbs
-from compose.control.choices import known_variables, with_log_files, with_nginx_conf
+from compose.control.choices import check_numbers, known_variables, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
 from compose.control.state import Mode, StackState, StateFile, exclusive
@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m compose.control", description=GUIDE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=("help", *verbs.STACK_VERBS, *develop.VERBS), metavar="VERB")
+    parser.add_argument("verb", choices=("help", "formats", *verbs.STACK_VERBS, *develop.VERBS), metavar="VERB")
     parser.add_argument("words", nargs="*", metavar="SERVICE=REPLICAS", help="for scale")
     return parser
 
@@ -69,8 +69,9 @@ def open_stack(root: Path) -> Stack:
     files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
-    own = own.model_copy(update={"variables": {**own.variables, **known_variables(names, os.environ)}})
-    from_file = known_variables(names, dotenv_values(root / ".env"))
+    typed, from_file = known_variables(names, os.environ), known_variables(names, dotenv_values(root / ".env"))
+    check_numbers({**from_file, **typed})
+    own = own.model_copy(update={"variables": {**own.variables, **typed}})
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
     if mode == "docker":
@@ -131,10 +132,19 @@ def _count(name: str, default: int) -> int:
     return int(text)
 
 
+def _formats() -> int:
+    """Files that are named now are looked at from here; else those of the stack, as its producer sees them."""
+    if develop.files_named_now() or StateFile(ROOT / ".run").load() is None:
+        return develop.formats(ROOT)
+    return open_stack(ROOT).run_tool(verbs.PRODUCER, "services.producer.formats", develop.sample_options())
+
+
 def _run(verb: str, words: Sequence[str]) -> int:
     if verb == "help":
         report.say(GUIDE)
         return 0
+    if verb == "formats":
+        return _formats()
     if verb in develop.VERBS:
         return develop.VERBS[verb](ROOT)
     alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")

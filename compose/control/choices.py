@@ -1,4 +1,4 @@
-"""From what the operator typed to the variables of the Compose files. Pure but for `check_logs`."""
+"""From what the operator typed to the variables of the Compose files. Pure but for what looks at files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,38 @@ NGINX_FOLDER = "/etc/nginx"
 # Variables that no Compose file refers to and that change what the verbs do all the same.
 OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME"})
 MAX_REPLICAS = 64
+MAX_DEMO_RATE = 100_000
+NOTHING_CHANGED = "Correct the variable and run `make up` again. Nothing was changed."
 
 
 def known_variables(names: frozenset[str], source: Mapping[str, str | None]) -> dict[str, str]:
     """Those variables of a source, the shell's or .env's, that the stack knows."""
     return {name: value for name, value in source.items() if name in names | OTHER_VARIABLES and value is not None}
+
+
+def check_numbers(variables: Mapping[str, str]) -> None:
+    """What no service looks at, because Compose or the demo takes it. Raises OperatorError with all that is wrong."""
+    wrong = []
+    for name, value in sorted(variables.items()):
+        if not value:  # takes an earlier choice back
+            continue
+        if name.endswith("_REPLICAS") and not _is_whole(value, MAX_REPLICAS):
+            wrong.append(f"{name}={value!r} is not allowed: a whole number from 0 to {MAX_REPLICAS}.")
+        elif name == "DEMO_RATE" and not _is_rate(value):
+            wrong.append(f"{name}={value!r} is not allowed: requests per second, above 0 and up to {MAX_DEMO_RATE}.")
+    if wrong:
+        raise OperatorError("\n".join(wrong), NOTHING_CHANGED)
+
+
+def _is_whole(text: str, largest: int) -> bool:
+    return text.isascii() and text.isdigit() and int(text) <= largest
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return 0 < float(text) <= MAX_DEMO_RATE
+    except ValueError:
+        return False
 
 
 def with_log_files(variables: Mapping[str, str], mode: Mode, current: Path) -> dict[str, str]:
@@ -49,6 +76,21 @@ def with_nginx_conf(variables: Mapping[str, str], current: Path) -> dict[str, st
         return dict(variables)
     file = current / named
     return {**variables, "NGINX_CONF_DIR": str(file.parent), "NGINX_CONF": f"{NGINX_FOLDER}/{file.name}"}
+
+
+def check_nginx_conf(variables: Mapping[str, str]) -> None:
+    """Whether nginx's configuration is there, on this machine. Raises OperatorError."""
+    named, folder = variables.get("NGINX_CONF", ""), variables.get("NGINX_CONF_DIR", "")
+    if not named or "/" not in folder:  # a volume of Docker's is not to be looked into from here
+        return
+    file = Path(folder, PurePosixPath(named).relative_to(NGINX_FOLDER)) if _in_folder(named) else Path(named)
+    if not file.is_file():
+        what = "is no file" if file.exists() else "does not exist"
+        raise OperatorError(f"NGINX_CONF={str(file)!r} is not usable: it {what}.", NOTHING_CHANGED)
+
+
+def _in_folder(named: str) -> bool:
+    return PurePosixPath(named).is_relative_to(NGINX_FOLDER)
 
 
 def demo_wanted(variables: Mapping[str, str]) -> bool:

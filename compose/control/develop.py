@@ -72,14 +72,23 @@ def bench(root: Path) -> int:
     return _run(root, sys.executable, "-m", "bench")
 
 
+def files_named_now() -> str:
+    """Which files were typed behind `make formats`."""
+    return os.environ.get("FILES") or os.environ.get("LOGS") or ""
+
+
+def sample_options() -> list[str]:
+    """How many lines of each file are looked at, where that was typed."""
+    lines = os.environ.get("LINES")
+    return ["--lines", lines] if lines else []
+
+
 def formats(root: Path) -> int:
     """What the producer would make of FILES, by default of LOGS; without the stack, and nothing is sent."""
-    files = os.environ.get("FILES") or os.environ.get("LOGS") or ""
+    files = files_named_now() or dotenv_of(root).get("LOGS", "")
     patterns = [str(Path.cwd() / pattern.strip()) for pattern in files.split(",") if pattern.strip()]
-    lines = os.environ.get("LINES")
-    options = ["--lines", lines] if lines else []
     return subprocess.run(
-        [sys.executable, "-m", "services.producer.formats", *options, *patterns],
+        [sys.executable, "-m", "services.producer.formats", *sample_options(), *patterns],
         cwd=root,
         env={**dotenv_of(root), **os.environ},
         check=False,
@@ -123,5 +132,4 @@ VERBS: Mapping[str, Callable[[Path], int]] = {
     "bench": bench,
     "chaos": chaos,
     "requirements": requirements,
-    "formats": formats,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compose.control import health
-from compose.control.choices import check_logs, demo_wanted, uses_own_database
+from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted, uses_own_database
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
 from compose.control.topology import Service, read_services
@@ -32,6 +33,10 @@ BROKER, NGINX, DATABASE, ONE_SHOTS = "kafka", "nginx", "postgres", ("topics",)
 # Compose begins a line of its logs with this even where no terminal is.
 CLEAR_LINE = "\x1b[2K"
 BUILT_THROUGH = "producer"
+# The folder of this machine that a producer has as its logs; nothing where that is a volume, as the demo's.
+MOUNTED_LOGS = (
+    '{{range .Mounts}}{{if and (eq .Type "bind") (eq .Destination "' + LOG_FOLDER + '")}}{{.Source}}{{end}}{{end}}'
+)
 VERIFY_FILE = "/var/log/verify/verify_access.log"
 
 # Host ports of the stack: the service, the variable that moves it, its default.
@@ -151,6 +156,7 @@ class DockerStack:
     def up(self, tell: Tell) -> bool:
         replicas = self.replicas()
         before = _running(replicas)
+        self._check_followed_folder(replicas)
         self._check_ports({replica.service for replica in replicas if replica.running})
         for line in self._log_notes():
             tell(f"Note: {line}")
@@ -168,6 +174,23 @@ class DockerStack:
         )
         self._wait_until_ready(tell)
         return before != _running(self.replicas())
+
+    def _check_followed_folder(self, replicas: Sequence[Replica]) -> None:
+        """A folder that was given to `docker compose up` alone is not replaced by the demo in passing."""
+        if self._variables.keys() & {"LOGS", "NGINX_LOG_DIR"}:  # named, or taken back by an empty value
+            return
+        running = [replica.name for replica in replicas if replica.service == BUILT_THROUGH and replica.running]
+        mounted = (
+            self._run(["docker", "inspect", "--format", MOUNTED_LOGS, *running], ASK_TIMEOUT_S) if running else None
+        )
+        folder = mounted.stdout.strip() if mounted else ""
+        if folder:
+            raise OperatorError(
+                f"The producer that runs follows {folder}, which was given to `docker compose up` and not to make. "
+                "The demo would take its place. Nothing was changed.",
+                f"To keep it: make up NGINX_LOG_DIR={shlex.quote(folder)} (and what else was given). "
+                "For the demo: make up LOGS=",
+            )
 
     def _check_ports(self, running: set[str]) -> None:
         for service, variable, default in HOST_PORTS:
@@ -244,10 +267,10 @@ class DockerStack:
         scaled = [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
         writers = [self._services[name] for name, count in wanted.items() if count]
         beside = [DATABASE] if uses_own_database(writers, self._variables) else []
+        # Not --no-deps: Compose would label the new containers with another definition than `up` does, which then
+        # recreated them.
         self._must(
-            self._command("up", "--detach", "--no-deps", "--no-recreate", *scaled, *beside, *wanted),
-            UP_TIMEOUT_S,
-            shown=True,
+            self._command("up", "--detach", "--no-recreate", *scaled, *beside, *wanted), UP_TIMEOUT_S, shown=True
         )
         self._wait_until_ready(tell)
 

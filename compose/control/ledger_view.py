@@ -6,15 +6,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Document = Mapping[str, Any]
+GENERATION_COLUMN = "generation"
 COLUMNS = ("file", "size", "read", "confirmed", "dead-lettered", "skipped", "in flight", "abandoned", "state")
 
 
+def columns(document: Document) -> tuple[str, ...]:
+    """COLUMNS, and the generation where paths alone do not tell the files apart, as after a rotation."""
+    paths = [file["path"] for file in document["files"]]
+    return COLUMNS if len(set(paths)) == len(paths) else (COLUMNS[0], GENERATION_COLUMN, *COLUMNS[1:])
+
+
 def rows(document: Document) -> Iterator[tuple[str, ...]]:
-    """The cells of COLUMNS: sizes in bytes, what became of lines in lines, what was never read in bytes."""
+    """The cells of `columns`: sizes in bytes, what became of lines in lines, what was never read in bytes."""
+    with_generation = GENERATION_COLUMN in columns(document)
     for file in document["files"]:
         lines = file["lines"]
         yield (
             escaped(file["path"]),
+            *((file["generation"] or "-",) if with_generation else ()),
             size(file["size"]),
             percent(file["position"], file["size"]),
             *(f"{lines[name]:,}" for name in ("confirmed", "dead_lettered", "skipped", "in_flight")),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from compose.control.choices import NOTHING_CHANGED
 from compose.control.topology import Service
 from compose.errors import OperatorError
 
@@ -15,6 +16,9 @@ ROOT = Path(__file__).parents[2]
 CHECK_TIMEOUT_S = 60.0
 # What a Python program needs of its surroundings; a service's settings come from the stack alone.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV")
+
+# What a service says around its findings.
+FRAME = ("This service cannot start.", "See --help for every setting.")
 
 
 def check_settings(services: Iterable[Service]) -> None:
@@ -39,6 +43,6 @@ def check_settings(services: Iterable[Service]) -> None:
     for process in running:
         _, errors = process.communicate(timeout=CHECK_TIMEOUT_S)
         if process.returncode != 0:
-            said.update(dict.fromkeys(line for line in errors.splitlines() if " is " in line))
+            said.update(dict.fromkeys(line for line in errors.splitlines() if line not in FRAME))
     if said:
-        raise OperatorError("\n".join(said), "Correct the variable and run `make up` again. Nothing was changed.")
+        raise OperatorError("\n".join(said), NOTHING_CHANGED)

@@ -100,7 +100,7 @@ def show_replicas(replicas: Sequence[Replica]) -> None:
 
 def show_files(name: str, document: ledger_view.Document) -> None:
     """Every file with what became of its lines, and a line on all of them."""
-    table = _table(f"What {name} reads: lines, sizes in bytes", *ledger_view.COLUMNS)
+    table = _table(f"What {name} reads: lines, sizes in bytes", *ledger_view.columns(document))
     for row in ledger_view.rows(document):
         table.add_row(*map(escape, row))
     console.print(table)

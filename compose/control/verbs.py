@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compose.control import group_verbs, ledger_view, report, verify
-from compose.control.choices import demo_wanted, parse_scale
+from compose.control.choices import check_nginx_conf, demo_wanted, parse_scale
 from compose.control.health import READY
 from compose.control.kafka_view import KafkaView
 from compose.control.last_words import last_error
@@ -61,6 +61,7 @@ def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     """Start, mend, or say that there is nothing to do."""
     report.say(f"Starting in {stack.mode} mode.")
     output = stack.open_output(CONSUMER)
+    check_nginx_conf(stack.variables())
     check_settings(stack.services().values())
     changed = stack.up(report.say)
     replicas = stack.replicas()

@@ -52,7 +52,7 @@ def local_value(value: str, folders: Mapping[str, Path]) -> str:
 def _local_path(item: str, folders: Mapping[str, Path]) -> str:
     for container_folder, local_folder in folders.items():
         if item == container_folder or item.startswith(container_folder + "/"):
-            return str(local_folder) + item[len(container_folder) :]
+            return str(local_folder / item[len(container_folder) :].lstrip("/"))
     return item
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.consumer.transforms import TRANSFORMS
 from services.consumer.where import Where
-from shared.runtime.settings import KafkaSettings
+from shared.runtime.settings import KafkaSettings, TopicName
 
 # The rest of PostgreSQL's 63 bytes is for the suffixes of the tables beside it.
 _TABLE_NAME = re.compile(r"(?:[a-z_][a-z0-9_]{0,62}\.)?[a-z_][a-z0-9_]{0,49}")
@@ -61,7 +61,7 @@ class ConsumerSettings(KafkaSettings):
     archive_buffer_bytes: int = Field(
         16_777_216, ge=1, description="Bytes of records that SINK=archive holds in memory before it writes files early."
     )
-    kafka_sink_topic: str | None = Field(None, min_length=1, description="Topic that SINK=kafka sends to.")
+    kafka_sink_topic: TopicName | None = Field(None, description="Topic that SINK=kafka sends to.")
     transform: str = Field(
         "copy",
         description="What SINK=kafka makes of each record: `copy`, `errors` (status 500 and above), `anonymise`, or "
@@ -176,11 +176,9 @@ class ConsumerSettings(KafkaSettings):
         return value
 
     @model_validator(mode="after")
-    def _sink_topic_is_its_own(self) -> Self:
+    def _sink_has_a_topic(self) -> Self:
         if self.sink == "kafka" and self.kafka_sink_topic is None:
             raise ValueError("SINK=kafka needs KAFKA_SINK_TOPIC, the topic to send to.")
-        if self.kafka_sink_topic in (self.kafka_topic, self.kafka_dead_letter_topic):
-            raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is in use already: name another topic.")
         return self
 
     @field_validator("postgres_table")

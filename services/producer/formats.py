@@ -21,7 +21,7 @@ MAX_LINES = 10_000_000
 # Of each half of the sample, so that lines without end do not fill the memory.
 MAX_PART_BYTES = 32 * 1024 * 1024
 SHOWN_REJECTS = 5
-SHOWN_LINE_BYTES = 400
+SHOWN_LINE_BYTES = 120
 GZIP_MAGIC = b"\x1f\x8b"
 EXIT_REJECTS = 1
 EXIT_SETTINGS = 2

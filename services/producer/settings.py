@@ -18,7 +18,7 @@ from services.producer.nginx.syntax import ConfigurationError
 from services.producer.parse import ChunkParser, FormatRefused, LogFormat, format_of_setting
 from shared.errors import InvalidSettings
 from shared.kafka.producer import CompressionType
-from shared.runtime.settings import CommaSeparated, KafkaSettings
+from shared.runtime.settings import CommaSeparated, KafkaSettings, TopicName
 
 
 class Delivery(StrEnum):
@@ -68,8 +68,8 @@ class ProducerSettings(KafkaSettings):
         description="`exactly-once` finds out at each start what the topic has already, and lets no second producer of "
         "this SERVICE_NAME and SOURCE_HOST send; `at-least-once` sends again what was not confirmed.",
     )
-    kafka_state_topic: str = Field(
-        "nginx_logs_state", min_length=1, description="Compacted topic for the producer's own positions."
+    kafka_state_topic: TopicName = Field(
+        "nginx_logs_state", description="Compacted topic for the producer's own positions."
     )
     fence_interval_s: float = Field(
         3_600.0,

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shared.runtime.settings import KafkaSettings
+from shared.runtime.settings import KafkaSettings, TopicName
 
 
 class TopicsSettings(KafkaSettings):
@@ -27,19 +27,13 @@ class TopicsSettings(KafkaSettings):
         2_592_000_000, ge=-1, description="Milliseconds that dead letters are kept; -1 keeps them for ever."
     )
 
-    kafka_state_topic: str = Field(
-        "nginx_logs_state", min_length=1, description="Compacted topic in which producers keep their positions."
+    kafka_state_topic: TopicName = Field(
+        "nginx_logs_state", description="Compacted topic in which producers keep their positions."
     )
 
-    kafka_sink_topic: str | None = Field(
-        None, min_length=1, description="Topic of a consumer with SINK=kafka; made like KAFKA_TOPIC when it is named."
+    kafka_sink_topic: TopicName | None = Field(
+        None, description="Topic of a consumer with SINK=kafka; made like KAFKA_TOPIC when it is named."
     )
-
-    @model_validator(mode="after")
-    def _check_sink_topic(self) -> Self:
-        if self.kafka_sink_topic in (self.kafka_topic, self.kafka_dead_letter_topic, self.kafka_state_topic):
-            raise ValueError(f"KAFKA_SINK_TOPIC={self.kafka_sink_topic} is another topic's name already")
-        return self
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

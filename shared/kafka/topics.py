@@ -40,6 +40,14 @@ class TopicOutcome:
     drift: tuple[tuple[str, str, str], ...]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """What was found and done of a topic's partitions and their copies; nothing where the topic is new."""
+
+    partitions_added: int = 0
+    drift: tuple[tuple[str, str, str], ...] = ()
+
+
 @asynccontextmanager
 async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     client = AIOKafkaAdminClient(**client_options(settings))
@@ -60,14 +68,14 @@ async def ensure_topic(settings: KafkaSettings, spec: TopicSpec) -> TopicOutcome
     """
     async with _admin(settings) as admin:
         created = await _create(admin, spec)
-        added = 0 if created else await _add_partitions(admin, spec)
+        layout = _Layout() if created else await _add_partitions(admin, spec)
         found = await _topic_settings(admin, [spec.name])
     drift = tuple(
         (name, wanted, found[spec.name].get(name, "(unknown)"))
         for name, wanted in spec.settings.items()
         if spec.name in found and found[spec.name].get(name) != wanted
     )
-    return TopicOutcome(spec.name, created, added, drift)
+    return TopicOutcome(spec.name, created, layout.partitions_added, (*layout.drift, *drift))
 
 
 async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
@@ -84,13 +92,21 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
     return True
 
 
-async def _add_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> int:
+async def _add_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> _Layout:
     described = await admin.describe_topics([spec.name])
-    present = len(described[0]["partitions"])
-    if present >= spec.partition_count:
-        return 0
-    await admin.create_partitions({spec.name: NewPartitions(total_count=spec.partition_count)})
-    return spec.partition_count - present
+    partitions = described[0]["partitions"]
+    if not partitions:
+        raise BrokerUnavailable(f"the broker does not tell the partitions of topic {spec.name} yet")
+    drift = []
+    if len(partitions) > spec.partition_count:
+        drift.append(("partitions", str(spec.partition_count), str(len(partitions))))
+    copies = min(len(partition["replicas"]) for partition in partitions)
+    if copies != spec.replication_factor:
+        drift.append(("replication.factor", str(spec.replication_factor), str(copies)))
+    added = max(0, spec.partition_count - len(partitions))
+    if added:
+        await admin.create_partitions({spec.name: NewPartitions(total_count=spec.partition_count)})
+    return _Layout(added, tuple(drift))
 
 
 async def _topic_settings(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -7,6 +7,7 @@ this process mends no broker. /readyz answers 200 once the service does its work
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -93,9 +94,12 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise FatalError(
-            f"cannot listen on HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}. Set HTTP_PORT to a free port."
-        ) from error
+        mend = (
+            "Set HTTP_PORT to a free port."
+            if error.errno in (errno.EADDRINUSE, errno.EACCES)
+            else "Set HTTP_HOST to an address of this machine, such as 127.0.0.1, or to 0.0.0.0 for all of them."
+        )
+        raise FatalError(f"cannot listen on HTTP_HOST={host} HTTP_PORT={port}: {error.strerror}. {mend}") from error
     address: tuple[str, int] = runner.addresses[0]
     return address[1]
 

@@ -10,21 +10,34 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import InvalidSettings
 
+MAX_PORT = 65_535
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+def _check_topic(name: str) -> str:
+    """Kafka's own rule, which it tells only when the topic is made or asked for."""
+    if name in (".", "..") or not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name):
+        raise ValueError("Kafka lets a topic's name be 1 to 249 of a-z A-Z 0-9 . _ - and neither '.' nor '..'")
+    return name
+
+
+TopicName = Annotated[str, AfterValidator(_check_topic)]
 
 
 class ServiceSettings(BaseSettings):
     """What every service of the pipeline understands."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
     service_name: str = Field(min_length=1, description="Name of this service in logs and metrics.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level to log.")
@@ -32,7 +45,7 @@ class ServiceSettings(BaseSettings):
         "auto", description="`json` lines, or text for people; `auto` is `console` on a terminal."
     )
     http_host: str = Field("127.0.0.1", description="Address that health and metrics listen on.")
-    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0 takes any free one.")
+    http_port: int = Field(8080, ge=0, le=MAX_PORT, description="Port of health and metrics; 0 takes any free one.")
     report_interval_s: float = Field(10.0, gt=0, description="Seconds between two progress lines in the log.")
     shutdown_timeout_s: float = Field(
         20.0,
@@ -53,9 +66,9 @@ class KafkaSettings(ServiceSettings):
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092", min_length=1, description="Brokers to start from, `host:port`, comma-separated."
     )
-    kafka_topic: str = Field("nginx_logs", min_length=1, description="Topic of the records.")
-    kafka_dead_letter_topic: str = Field(
-        "nginx_logs_dead_letters", min_length=1, description="Topic for what could not be processed."
+    kafka_topic: TopicName = Field("nginx_logs", description="Topic of the records.")
+    kafka_dead_letter_topic: TopicName = Field(
+        "nginx_logs_dead_letters", description="Topic for what could not be processed."
     )
     kafka_request_timeout_ms: int = Field(
         15_000, ge=1_000, description="Longest wait for one answer of a broker, in milliseconds."
@@ -65,16 +78,21 @@ class KafkaSettings(ServiceSettings):
     @classmethod
     def _check_servers(cls, servers: str) -> str:
         for server in servers.split(","):
-            if not re.fullmatch(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:\d{1,5})?\s*", server):
+            found = re.fullmatch(r"\s*(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(?::(\d{1,5}))?\s*", server)
+            if not found:
                 raise ValueError(f"{server!r} is no `host:port`")
+            if found[2] and not 1 <= int(found[2]) <= MAX_PORT:
+                raise ValueError(f"the port of {server!r} is none of 1 to {MAX_PORT}")
         return servers
 
     @model_validator(mode="after")
     def _check_topics(self) -> Self:
-        if self.kafka_topic == self.kafka_dead_letter_topic:
-            raise ValueError(
-                f"KAFKA_TOPIC and KAFKA_DEAD_LETTER_TOPIC are both {self.kafka_topic!r}; they must be two topics"
-            )
+        topics = {name: getattr(self, name) for name in type(self).model_fields if name.endswith("_topic")}
+        for first, second in combinations(topics, 2):
+            if topics[first] == topics[second]:
+                raise ValueError(
+                    f"{first.upper()} and {second.upper()} are both {topics[first]!r}; they must be two topics"
+                )
         return self
 
 

@@ -7,6 +7,7 @@ import asyncio
 from compose.local.broker import Broker
 from shared.errors import BrokerUnavailable
 from shared.kafka.producer import BatchPublisher, DeliveryReport
+from shared.kafka.topics import TopicSpec, ensure_topic
 from shared.runtime.settings import KafkaSettings
 from tests.integration.conftest import Topics
 from tests.integration.producer_driver import read_topic
@@ -66,3 +67,16 @@ async def test_an_abandoned_client_ends_at_once_and_leaves_nothing_running(
     if left:
         await asyncio.wait(left, timeout=5)
     assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
+
+
+async def test_a_topic_that_is_otherwise_than_wanted_is_told_of(broker: str, topics: Topics) -> None:
+    """Its partitions and their copies as well as its settings; missing partitions are added and are no difference."""
+    settings = KafkaSettings(service_name="test", kafka_bootstrap_servers=broker)
+    fewer = await ensure_topic(settings, TopicSpec(topics.records, topics.partition_count - 1, 3))
+    assert (fewer.created, fewer.partitions_added) == (False, 0)
+    assert fewer.drift == (
+        ("partitions", str(topics.partition_count - 1), str(topics.partition_count)),
+        ("replication.factor", "3", "1"),
+    )
+    more = await ensure_topic(settings, TopicSpec(topics.records, topics.partition_count + 1, 1))
+    assert (more.partitions_added, more.drift) == (1, ())

@@ -32,7 +32,7 @@ def site(tmp_path: Path, broker: str, topics: Topics) -> Site:
 def empty_topics(broker: str) -> Iterator[Topics]:
     """A second pair of topics, to be filled by hand."""
     run = uuid.uuid4().hex[:8]
-    made = Topics(f"copied-{run}", f"copied-letters-{run}", "(none)")
+    made = Topics(f"copied-{run}", f"copied-letters-{run}", f"no-state-{run}")
     admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
     names = [made.records, made.dead_letters]
     create_topics(admin, [NewTopic(name, made.partition_count, 1) for name in names])
@@ -111,6 +111,16 @@ def test_the_audit_of_a_run_with_kills_is_clean(site: Site) -> None:
     deliver(site)
     [file] = audited(site)["files"]
     assert (file["lines"], file["records"], file["clean"]) == (count, count, True)
+
+
+def test_an_audit_that_cannot_see_what_was_confirmed_fails(site: Site) -> None:
+    """As in a container with other mounts: none of the files is there."""
+    append(site.log, lines(0, 100))
+    deliver(site)
+    site.log.unlink()
+    result = audited(site, exit_code=3)
+    assert result["clean"] is False
+    assert [(log["path"], log["confirmed"]) for log in result["unseen"]] == [(str(site.log), len(lines(0, 100)))]
 
 
 def test_the_audit_names_exactly_the_ranges_that_differ(site: Site, empty_topics: Topics) -> None:

@@ -16,7 +16,8 @@ Compares the followed files that still exist with the topics, by generation, byt
 file: all there, or which byte ranges are missing, doubled or different. What is not confirmed yet is in flight, not
 missing. Reads only; may run beside the producer.
 
-Exit code: 0 all there, 1 something differs, 2 a wrong setting or argument, 3 it could not be done.
+Exit code: 0 all there, 1 something differs, 2 a wrong setting or argument, 3 it could not be done, as when none of the
+files with confirmed bytes can be seen.
 """
 
 
@@ -34,7 +35,9 @@ def main() -> int:
     async def work(settings: ProducerSettings) -> int:
         verdict = await audit(settings)
         print(json.dumps(verdict.as_json()) if wanted.json else command.harmless("\n".join(verdict.lines())))
-        return command.DONE if verdict.clean else command.DIFFERENT
+        if verdict.proves_nothing:
+            return command.COULD_NOT_RUN
+        return command.DIFFERENT if verdict.differs else command.DONE
 
     return command.run(ProducerSettings, work)
 

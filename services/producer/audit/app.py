@@ -210,6 +210,7 @@ class Comparison:
         """What came out."""
         return Verdict(
             [self._file_verdict(log) for log in self._logs.found],
+            self._logs.unseen(),
             self._book.of_other_hosts,
             self._book.of_other_files,
             self._book.foreign,

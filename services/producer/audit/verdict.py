@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from services.producer.audit.examine import Findings
-from services.producer.tools.logs import Log
+from services.producer.tools.logs import Log, UnseenLog
 from shared.tools.ranges import Ranges
 
 SHOWN_RANGES = 20
+SHOWN_UNSEEN = 20
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,45 @@ def _ranges(what: str, ranges: Ranges) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All files, and what the topic holds besides."""
+    """All files, those with confirmed bytes that could not be compared, and what the topic holds besides."""
 
     files: Sequence[FileVerdict]
+    unseen: Sequence[UnseenLog]
     of_other_hosts: int
     of_other_files: int
     foreign: int
     seconds: float
 
     @property
+    def differs(self) -> bool:
+        """Whether a file does."""
+        return not all(verdict.findings.clean for verdict in self.files)
+
+    @property
+    def proves_nothing(self) -> bool:
+        """Whether bytes were confirmed and none of them could be compared."""
+        was_confirmed = bool(self.unseen) or any(verdict.log.confirmed for verdict in self.files)
+        return was_confirmed and not any(verdict.log.end for verdict in self.files)
+
+    @property
     def clean(self) -> bool:
-        """Whether every file is."""
-        return all(verdict.findings.clean for verdict in self.files)
+        """Whether every file is; no when there was something to compare and nothing was."""
+        return not self.differs and not self.proves_nothing
 
     def lines(self) -> Iterator[str]:
         """The whole in words."""
         for verdict in self.files:
             yield f"{verdict.log.path}  (generation {verdict.log.identity.generation})"
             yield from (f"  {sentence}" for sentence in verdict.sentences())
+        yield from self._what_was_left_out()
+        yield self._conclusion()
+
+    def _what_was_left_out(self) -> Iterator[str]:
+        for log in self.unseen[:SHOWN_UNSEEN]:
+            yield f"Not compared: {log.path}  (generation {log.generation}), {log.confirmed:,} confirmed bytes"
+            yield f"  {log.because}"
+        if len(self.unseen) > SHOWN_UNSEEN:
+            yield f"Not compared: {len(self.unseen) - SHOWN_UNSEEN:,} more files with confirmed bytes"
         for count, what in (
             (self.of_other_files, "of files that are not followed, or not there any more"),
             (self.of_other_hosts, "of other hosts (SOURCE_HOST)"),
@@ -109,20 +131,27 @@ class Verdict:
         ):
             if count:
                 yield f"Not compared: {count:,} records and dead letters {what}."
+
+    def _conclusion(self) -> str:
         total = sum(verdict.lines for verdict in self.files)
         rate = f"{total / self.seconds:,.0f} lines/s"
-        if not total and self.clean:
-            yield "Nothing was compared: no followed file has confirmed lines."
-        elif self.clean:
-            yield f"Every confirmed line of {len(self.files)} files is in the topic, once ({total:,} lines, {rate})."
-        else:
+        if self.differs:
             unclean = sum(not verdict.findings.clean for verdict in self.files)
-            yield f"{unclean} of {len(self.files)} files differ from the topic ({total:,} lines compared, {rate})."
+            return f"{unclean} of {len(self.files)} files differ from the topic ({total:,} lines compared, {rate})."
+        if self.proves_nothing:
+            return (
+                "NOTHING was compared, though the producer has confirmed bytes: nothing of their files is to be seen "
+                "here. Run it with the LOG_FILES and the folders that the producer has."
+            )
+        if not total:
+            return "Nothing was compared: no followed file has confirmed lines."
+        return f"Every confirmed line of {len(self.files)} files is in the topic, once ({total:,} lines, {rate})."
 
     def as_json(self) -> dict[str, Any]:
         return {
             "clean": self.clean,
             "files": [verdict.as_json() for verdict in self.files],
+            "unseen": [asdict(log) for log in self.unseen],
             "of_other_hosts": self.of_other_hosts,
             "of_other_files": self.of_other_files,
             "foreign": self.foreign,

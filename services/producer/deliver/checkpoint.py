@@ -97,6 +97,10 @@ class CheckpointStore:
         self._path = path
         self._lock: BinaryIO | None = None
 
+    @property
+    def path(self) -> Path:
+        return self._path
+
     def lock(self) -> str:
         """Keep every other producer from this checkpoint while this process lives.
 

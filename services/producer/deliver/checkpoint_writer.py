@@ -84,7 +84,9 @@ class CheckpointWriter:
         except OSError as error:
             self._on_save(False)
             if not self._is_failing:
-                get_logger().error("checkpoint_failed", error=error.strerror, path=error.filename)
+                # A full disk is noticed in a write, and that names no file.
+                path = error.filename or str(self._store.path)
+                get_logger().error("checkpoint_failed", error=error.strerror, path=path)
             self._is_failing = True
             return False
         if self._is_failing:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from services.producer.chunk import Chunk, ChunkKind, FileIdentity, KnownFile
 from services.producer.deliver.checkpoint import Checkpoint
@@ -32,12 +33,23 @@ class Log:
         return min(self.size, self.confirmed or 0)
 
 
+@dataclass(frozen=True)
+class UnseenLog:
+    """A file that the producer confirmed bytes of and that cannot be looked at from here; `because` is a sentence."""
+
+    path: str
+    generation: str
+    confirmed: int
+    because: str
+
+
 class Logs:
     """Looks once, when it is made; holds the files open until `close`."""
 
     def __init__(self, settings: ProducerSettings, last_run: Checkpoint) -> None:
         allow_many_files()
         self._limits = ReadLimits.for_lines(settings.max_line_bytes)
+        self._known = last_run.files
         positions = {known.identity.generation: known.position for known in last_run.files}
         self._follower = Follower(
             settings.log_files,
@@ -53,6 +65,19 @@ class Logs:
             for file in sorted(self._files.values(), key=lambda file: file.path)
             if file.identity is not None
         )
+
+    def unseen(self) -> Sequence[UnseenLog]:
+        """Every file with confirmed bytes that was not found, by path."""
+        return [
+            UnseenLog(
+                known.identity.path,
+                known.identity.generation,
+                known.position,
+                self._follower.unreadable.get(known.identity.path) or _why_unseen(known.identity),
+            )
+            for known in sorted(self._known, key=lambda known: known.identity.path)
+            if known.position and known.identity.generation not in self._files
+        ]
 
     def warnings(self) -> list[FileEvent]:
         """What was in the way of finding files."""
@@ -90,6 +115,16 @@ class Logs:
 
     def close(self) -> None:
         self._follower.close()
+
+
+def _why_unseen(identity: FileIdentity) -> str:
+    try:
+        inode = Path(identity.path).stat().st_ino
+    except OSError as error:
+        return f"it is not where it was first followed: {error.strerror}"
+    if inode == identity.inode:
+        return "LOG_FILES does not follow it, or its content was replaced"
+    return "another file has its path now, and it was not found under another one"
 
 
 def _cut(chunk: Chunk, end: int) -> Chunk:

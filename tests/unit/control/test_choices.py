@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from compose.control.__main__ import choose_mode
+from compose.control.__main__ import choose_mode, open_stack
 from compose.control.choices import (
     check_logs,
+    check_nginx_conf,
+    check_numbers,
     demo_wanted,
     known_variables,
     parse_scale,
@@ -116,3 +118,55 @@ def test_the_folder_of_nginx_conf_is_mounted() -> None:
     }
     for unchanged in ({}, {"NGINX_CONF": "/etc/nginx/nginx.conf", "NGINX_CONF_DIR": "/srv/conf"}):
         assert with_nginx_conf(unchanged, Path("/opt")) == unchanged
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"CONSUMER_REPLICAS": "-1"}, "CONSUMER_REPLICAS='-1' is not allowed: a whole number from 0 to 64"),
+        ({"ARCHIVER_REPLICAS": "2.5"}, "ARCHIVER_REPLICAS='2.5'"),
+        ({"DEMO_REPLICAS": "none"}, "DEMO_REPLICAS='none'"),
+        ({"CONSUMER_REPLICAS": "65"}, "CONSUMER_REPLICAS='65'"),
+        ({"DEMO_RATE": "fast"}, "DEMO_RATE='fast' is not allowed: requests per second, above 0"),
+        ({"DEMO_RATE": "0"}, "DEMO_RATE='0'"),
+        ({"DEMO_RATE": "nan"}, "DEMO_RATE='nan'"),
+        ({"DEMO_RATE": "100001"}, "DEMO_RATE='100001'"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(variables: dict[str, str], told: str) -> None:
+    """With its name, before the stack or the memory of it is touched."""
+    with pytest.raises(OperatorError, match=told) as caught:
+        check_numbers(variables)
+    assert "Nothing was changed" in caught.value.next_step
+
+
+def test_right_numbers_and_none_at_all_pass() -> None:
+    """An empty value takes an earlier one back."""
+    check_numbers({"CONSUMER_REPLICAS": "0", "ARCHIVER_REPLICAS": "64", "DEMO_REPLICAS": "", "DEMO_RATE": "0.5"})
+
+
+def test_a_wrong_number_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the verb would have failed later."""
+    (tmp_path / "compose").mkdir()
+    (tmp_path / "compose.yaml").write_text("include: []\n")
+    (tmp_path / "compose" / "services.yaml").write_text(
+        "services: {a: {deploy: {replicas: '${CONSUMER_REPLICAS:-2}'}}}\n"
+    )
+    monkeypatch.setenv("CONSUMER_REPLICAS", "-1")
+    monkeypatch.setenv("MODE", "local")
+    with pytest.raises(OperatorError, match="CONSUMER_REPLICAS"):
+        open_stack(tmp_path)
+    assert not (tmp_path / ".run").exists()
+
+
+def test_a_configuration_of_nginx_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """By the path that was typed; one that is there passes, and so does one in a volume."""
+    (tmp_path / "nginx.conf").touch()
+    check_nginx_conf(with_nginx_conf({"NGINX_CONF": "nginx.conf"}, tmp_path))
+    check_nginx_conf({"NGINX_CONF": "/etc/nginx/nginx.conf", "NGINX_CONF_DIR": "nginx_configuration"})
+    check_nginx_conf({})
+    with pytest.raises(OperatorError, match="NGINX_CONF='/nope' is not usable: it does not exist") as caught:
+        check_nginx_conf(with_nginx_conf({"NGINX_CONF": "/nope"}, tmp_path))
+    assert "Nothing was changed" in caught.value.next_step
+    with pytest.raises(OperatorError, match="it is no file"):
+        check_nginx_conf(with_nginx_conf({"NGINX_CONF": str(tmp_path)}, tmp_path))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from compose.control.docker_stack import DockerStack, parse_containers, replica_from
 from compose.control.state import StackState
+from compose.errors import OperatorError
 from tests.unit.stack.test_compose_files import ROOT
 
 CONTAINER = {
@@ -74,3 +76,64 @@ def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.Monke
         "services.producer.audit",
         "--json",
     ]
+
+
+class Answers:
+    """The command line of Docker as far as `up` looks before it acts; what it was told to do besides is in `did`."""
+
+    def __init__(self, mounted: str) -> None:
+        self._mounted = mounted
+        self.did: list[list[str]] = []
+
+    def __call__(self, command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        if "ps" in command:
+            said = json.dumps({**CONTAINER, "Name": "p-producer-1", "Service": "producer"})
+        elif command[:2] == ["docker", "inspect"]:
+            said = self._mounted if "Mounts" in command[3] else "/p-producer-1 2026-11-22T16:00:00Z"
+        else:
+            self.did.append(command)
+            raise OSError("this far and no further")
+        return subprocess.CompletedProcess(command, 0, said + "\n", "")
+
+
+def test_a_folder_that_make_was_never_told_of_is_not_replaced_by_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given to `docker compose up`; the refusal says how to keep it, and nothing is built, started or saved."""
+    answers = Answers("/srv/my logs")
+    monkeypatch.setattr(subprocess, "run", answers)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    with pytest.raises(OperatorError, match="follows /srv/my logs") as caught:
+        DockerStack(tmp_path, {}, StackState(mode="docker")).up(print)
+    assert "make up NGINX_LOG_DIR='/srv/my logs'" in caught.value.next_step
+    assert not answers.did
+    assert not (tmp_path / ".run").exists()
+
+
+@pytest.mark.parametrize(
+    ("mounted", "variables"),
+    [("", {}), ("/srv/logs", {"LOGS": ""}), ("/srv/logs", {"LOGS": "/a/b.log", "NGINX_LOG_DIR": "/a"})],
+)
+def test_what_was_named_is_followed_whatever_runs(
+    tmp_path: Path, mounted: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own files, or the demo by an empty LOGS; and a demo that runs goes on."""
+    answers = Answers(mounted)
+    monkeypatch.setattr(subprocess, "run", answers)
+    monkeypatch.setattr("compose.control.docker_stack.port_is_free", lambda _port: True)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    with pytest.raises(OSError, match="no further"):
+        DockerStack(tmp_path, variables, StackState(mode="docker")).up(print)
+    [build] = answers.did
+    assert "build" in build
+
+
+def test_scaling_makes_containers_that_a_later_up_leaves_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the dependencies a container has another configuration hash, and `docker compose up` recreates it."""
+    answers = Answers("")
+    monkeypatch.setattr(subprocess, "run", answers)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    with pytest.raises(OSError, match="no further"):
+        DockerStack(tmp_path, {}, StackState(mode="docker")).scale({"consumer": 4}, print)
+    [command] = answers.did
+    assert command[command.index("up") :] == ["up", "--detach", "--no-recreate", "--scale", "consumer=4", "consumer"]

@@ -59,6 +59,9 @@ class CrashingStack:
     def up(self, _tell: object) -> bool:
         return True
 
+    def variables(self) -> dict[str, str]:
+        return {}
+
     def open_output(self, _service: str) -> Any:
         return None  # nobody prints, so nobody may wait for it
 

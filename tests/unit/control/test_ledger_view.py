@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from compose.control.ledger_view import COLUMNS, duration, percent, rows, size, stuck_count, summary
+from compose.control.ledger_view import COLUMNS, columns, duration, percent, rows, size, stuck_count, summary
 from compose.control.stack import Replica, Stack
 from compose.control.verbs import Options, files
 from compose.errors import OperatorError
@@ -84,6 +84,17 @@ def test_a_file_is_a_row_with_what_became_of_its_lines() -> None:
         "abandoned": "3.0 kB",
         "state": "stuck at byte 1,234,567 for 3 min: no broker answers",
     }
+
+
+def test_files_of_one_path_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a rotation: by the generation that is in their records, and only then."""
+    rotated = document(file(generation="1-a"), file(generation="2-b"), file("/logs/c", generation=None))
+    assert columns(rotated)[:3] == ("file", "generation", "size")
+    assert [row[:2] for row in rows(rotated)] == [("/logs/a", "1-a"), ("/logs/a", "2-b"), ("/logs/c", "-")]
+    assert all(len(row) == len(columns(rotated)) for row in rows(rotated))
+    assert show(Told(rotated)) == 0
+    assert "2-b" in capsys.readouterr().out
+    assert columns(document(file(), file("/logs/c"))) == COLUMNS
 
 
 @pytest.mark.parametrize(

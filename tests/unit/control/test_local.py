@@ -52,6 +52,7 @@ def test_container_folders_become_local_ones_in_every_item() -> None:
     )
     assert local_value("/var/lib/archive", FOLDERS) == "/run/archive"
     assert local_value("nginx_logs", FOLDERS) == "nginx_logs"
+    assert local_value("/etc/nginx/nope", {"/etc/nginx": Path("/")}) == "/nope"
 
 
 def test_a_local_process_gets_its_own_port_and_the_local_broker() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import pytest
 
 from compose.control.preflight import check_settings
+from compose.control.stack import Stack
 from compose.control.topology import Service, read_services
+from compose.control.verbs import STACK_VERBS, Options
 from compose.errors import OperatorError
 from tests.unit.stack.test_compose_files import ROOT
 
@@ -27,3 +32,27 @@ def test_every_wrong_setting_is_named_once() -> None:
     assert told.count("AUTO_OFFSET_RESET='foo' is not allowed") == 1
     assert "PARTITION_BY='color' is not allowed" in told
     assert "KAFKA_TOPIC_PARTITIONS='0' is not allowed" in told
+
+
+def test_settings_that_contradict_each_other_are_told() -> None:
+    """Such a sentence begins with no single variable."""
+    with pytest.raises(OperatorError, match="KAFKA_TOPIC and KAFKA_STATE_TOPIC are both 'nginx_logs_state'"):
+        check_settings(services(KAFKA_TOPIC="nginx_logs_state"))
+
+
+class Untouched:
+    """A stack that was told of a configuration of nginx that is not there; whoever starts it has not looked."""
+
+    mode = "docker"
+
+    def variables(self) -> Mapping[str, str]:
+        return {"NGINX_CONF": "/etc/nginx/nope.conf", "NGINX_CONF_DIR": "/nowhere"}
+
+    def open_output(self, _service: str) -> None:
+        return None
+
+
+def test_a_configuration_that_is_missing_ends_up_before_anything_is_started() -> None:
+    """By the path of this machine, not by the container's."""
+    with pytest.raises(OperatorError, match=r"NGINX_CONF='/nowhere/nope\.conf' is not usable"):
+        STACK_VERBS["up"](cast("Stack", Untouched()), Options(), ())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +18,13 @@ from services.producer.audit.beside import Beside
 from services.producer.audit.digests import Book, FileDigest, add_parsed, compare, place_of_letter, place_of_value
 from services.producer.audit.examine import Examination, Findings, different_fields
 from services.producer.audit.verdict import FileVerdict, Verdict
-from services.producer.chunk import Chunk
+from services.producer.chunk import Chunk, FileIdentity, KnownFile
+from services.producer.deliver.checkpoint import Checkpoint
 from services.producer.parse import ChunkParser, LogFormat, ParsedChunk
-from services.producer.tools.logs import Log
+from services.producer.settings import ProducerSettings
+from services.producer.tools.logs import Log, Logs, UnseenLog
 from shared.errors import FatalError
+from shared.runtime.settings import load_settings
 from shared.schemas import DeadLetter
 from shared.tools.marks import replay_headers
 from shared.tools.progress import Progress
@@ -188,7 +192,7 @@ def test_fields_are_compared_by_what_both_records_have() -> None:
 
 def verdict_of(findings: Findings, confirmed: int | None = 100, size: int = 120) -> Verdict:
     log = Log("/log", FILE, size, confirmed)
-    return Verdict([FileVerdict(log, 5, 4, 1, 0, findings)], 0, 0, 0, 1.0)
+    return Verdict([FileVerdict(log, 5, 4, 1, 0, findings)], [], 0, 0, 0, 1.0)
 
 
 def test_the_verdict_says_what_was_found() -> None:
@@ -209,6 +213,54 @@ def test_the_verdict_says_what_was_found() -> None:
     assert "and 10 more" in "\n".join(differing.lines())
     assert "not known to the producer's checkpoint" in "\n".join(verdict_of(Findings(), None).lines())
     assert "the file was cut: bytes 50 to 100" in "\n".join(verdict_of(Findings(), 100, 50).lines())
+
+
+UNSEEN = UnseenLog("/gone.log", "9-beef", 4_000, "it is not where it was first followed: No such file or directory")
+
+
+def test_an_audit_that_sees_none_of_what_was_confirmed_proves_nothing() -> None:
+    """The files are named with the reason. Where nothing was ever confirmed, all is well."""
+    blind = Verdict([], [UNSEEN], 0, 0, 0, 1.0)
+    assert blind.proves_nothing
+    assert not blind.clean
+    assert blind.as_json()["unseen"][0]["path"] == "/gone.log"
+    said = "\n".join(blind.lines())
+    assert "Not compared: /gone.log  (generation 9-beef), 4,000 confirmed bytes" in said
+    assert "No such file or directory" in said
+    assert "NOTHING was compared" in said
+    assert verdict_of(Findings(), 100, 0).proves_nothing, "a file that was cut to nothing"
+    for idle in (Verdict([], [], 0, 0, 0, 1.0), verdict_of(Findings(), None)):
+        assert idle.clean
+    assert "no followed file has confirmed lines" in "\n".join(Verdict([], [], 0, 0, 0, 1.0).lines())
+
+
+def test_a_file_that_is_gone_is_named_beside_those_that_were_compared() -> None:
+    """Deleted after its rotation: no difference, and no silence. Of very many the first are named."""
+    [verdict] = verdict_of(Findings()).files
+    mixed = Verdict([verdict], [UNSEEN] * 30, 0, 0, 0, 1.0)
+    assert mixed.clean
+    said = "\n".join(mixed.lines())
+    assert said.count("/gone.log") == 20
+    assert "Not compared: 10 more files with confirmed bytes" in said
+    assert "Every confirmed line of 1 files" in said
+
+
+def test_what_cannot_be_seen_is_told_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gone, or its path taken by another file; what nobody confirmed anything of is not told."""
+    there, gone, fresh = tmp_path / "a.log", tmp_path / "b.log", tmp_path / "c.log"
+    there.write_bytes(COMBINED + b"\n")
+    monkeypatch.setenv("LOG_FILES", str(tmp_path / "*.log"))
+    known = [
+        KnownFile(FileIdentity(str(path), 1, 2, f"2-{number}", 10, "x"), position)
+        for number, (path, position) in enumerate(((there, 700), (gone, 800), (fresh, 0)))
+    ]
+    with closing(Logs(load_settings(ProducerSettings), Checkpoint(tuple(known)))) as logs:
+        assert [log.confirmed for log in logs.found] == [None]
+        another, missing = logs.unseen()
+    assert (another.path, another.confirmed) == (str(there), 700)
+    assert "another file has its path now" in another.because
+    assert (missing.path, missing.confirmed) == (str(gone), 800)
+    assert "No such file" in missing.because
 
 
 async def test_a_function_runs_in_a_process_beside_and_its_end_is_noticed() -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.producer.chunk import Chunk, FileIdentity, KnownFile
 from services.producer.deliver import progress as progress_module
 from services.producer.deliver.checkpoint import Checkpoint, CheckpointStore
+from services.producer.deliver.checkpoint_writer import CheckpointWriter
+from services.producer.deliver.outbox import Outbox
 from services.producer.deliver.partition import PartitionBy, Partitioner
 from services.producer.deliver.progress import Progress
 from shared.errors import FatalError
@@ -164,3 +169,19 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     assert store.load() == Checkpoint((KnownFile(file_named("a"), 1),))
     store.save(Checkpoint((KnownFile(file_named("a"), 3),)))
     assert store.load() == Checkpoint((KnownFile(file_named("a"), 3),))
+
+
+async def test_a_checkpoint_that_finds_no_room_is_told_with_its_path(tmp_path: Path) -> None:
+    """The system names no file when the disk is full."""
+    store = CheckpointStore(tmp_path / "checkpoint.json")
+    (tmp_path / "checkpoint.json.new").symlink_to("/dev/full")
+    outbox = cast(Outbox, SimpleNamespace(tails={}))
+    saved: list[bool] = []
+    with structlog.testing.capture_logs() as told:
+        writer = CheckpointWriter(store, Checkpoint(), Progress([]), outbox, saved.append)
+        await writer.save()
+        writer.close()
+    assert saved == [False]
+    [failed] = told
+    assert failed["event"] == "checkpoint_failed"
+    assert (failed["error"], failed["path"]) == ("No space left on device", str(tmp_path / "checkpoint.json"))

@@ -56,6 +56,12 @@ def test_lines_that_do_not_fit_are_shown_with_reason_and_column_and_what_would_f
     assert "\\x1b[31m" in said
 
 
+def test_of_a_long_line_the_beginning_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A screen has room for the others too."""
+    assert main([str(log(tmp_path, b"x" * 3_000))]) == 1
+    assert max(len(each) for each in capsys.readouterr().out.splitlines() if "xxx" in each) <= 140
+
+
 def test_the_format_comes_from_nginxs_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
