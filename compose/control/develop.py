@@ -17,7 +17,7 @@ from compose.control import report
 from compose.control.docker_stack import engine_answers
 
 LEVELS: Mapping[str, Sequence[str]] = {
-    "runtime": (),
+    "runtime": ("--extra", "sinks"),
     "control": ("--extra", "control"),
     "local": ("--extra", "local"),
     "dev": ("--extra", "dev"),
