@@ -37,6 +37,22 @@ every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 every_service_of_ours = pytest.mark.parametrize("name", OURS)
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_key_stands_twice(file: Path) -> None:
+    """Docker Compose refuses such a file; the reader of the local mode takes the last one."""
+
+    def check(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _value in node.value if key.value != "<<"]
+            assert len(keys) == len(set(keys)), f"line {node.start_mark.line + 1}: {keys}"
+            for _key, value in node.value:
+                check(value)
+
+    document = yaml.compose(file.read_text())
+    assert document is not None
+    check(document)
+
+
 def to_seconds(duration: str) -> int:
     return int(duration[:-1]) * UNITS_S[duration[-1]]
 
