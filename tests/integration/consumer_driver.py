@@ -76,7 +76,8 @@ def publish(
 ) -> None:
     """Publish and wait for all confirmations; without a partition in turn to the `over` partitions of the topic."""
     failures: list[object] = []
-    producer = Producer({"bootstrap.servers": broker, "linger.ms": 5})
+    # Idempotent: a repetition would change the order, and numbers tell where a record stands.
+    producer = Producer({"bootstrap.servers": broker, "linger.ms": 5, "enable.idempotence": True})
     for number, one in enumerate(values):
         producer.produce(
             topic,
