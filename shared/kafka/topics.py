@@ -68,7 +68,7 @@ async def ensure_topic(settings: KafkaSettings, spec: TopicSpec) -> TopicOutcome
     """
     async with _admin(settings) as admin:
         created = await _create(admin, spec)
-        layout = _Layout() if created else await _add_partitions(admin, spec)
+        layout = _Layout() if created else await _fit_partitions(admin, spec)
         found = await _topic_settings(admin, [spec.name])
     drift = tuple(
         (name, wanted, found[spec.name].get(name, "(unknown)"))
@@ -92,7 +92,8 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
     return True
 
 
-async def _add_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> _Layout:
+async def _fit_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> _Layout:
+    """Add the partitions that are missing; tell what only an administrator can change."""
     described = await admin.describe_topics([spec.name])
     partitions = described[0]["partitions"]
     if not partitions:
