@@ -136,7 +136,7 @@ def _sinks(quick: bool) -> Suite:
             Figure("peak_rss_mb", "peak RSS MB", 0, compared=True),
             _FOREIGN,
         ),
-        size=20_000 if quick else 100_000,
+        size=20_000 if quick else 50_000,
         repetitions=2 if quick else 5,
         warm_up_size=10_000,
     )
