@@ -101,7 +101,7 @@ async def test_a_sink_that_does_not_return_makes_the_replica_not_ready() -> None
     assert bench.health.ready
     ahead_s = SINK_BUSY_AFTER_S
     watch._look_at_the_sink()
-    assert bench.health.not_ready_because == "sink: the sink has had one batch for more than 30 s"
+    assert bench.health.not_ready_because == "sink: the sink has been at one call for more than 30 s"
     returned.set()
     await working
     assert bench.health.ready

@@ -122,6 +122,10 @@ class AlertsSink:
         self._silence.heard(batch.partition)
         self._raise(self._engine.take(batch.partition, observations, batch.next_offset, self._wall_ms()))
 
+    async def skip(self, batch: DecodedBatch) -> None:
+        """Nothing to count, and no sign of life: a partition of which nothing is counted holds no window open."""
+        self._raise(self._engine.take(batch.partition, (), batch.next_offset, self._wall_ms()))
+
     async def flush(self) -> None:
         self._check_tasks()
         try:
