@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from services.consumer.settings import ConsumerSettings
-from services.consumer.sinks.kafka import PartitionOutput
+from services.consumer.sinks.kafka import KafkaSink, PartitionOutput
 from services.topics.app import topic_specs
 from services.topics.settings import TopicsSettings
-from shared.errors import InvalidSettings, OwnershipLost
-from shared.kafka.transactions import Outgoing
+from shared.errors import Fenced, InvalidSettings, OwnershipLost, SinkUnavailable
+from shared.kafka.transactions import Outgoing, TransactionalPublisher
 from shared.runtime.settings import load_settings
 
 
@@ -60,6 +60,22 @@ def test_an_offset_that_is_not_its_own_is_another_replicas(found: int | None) ->
     with pytest.raises(OwnershipLost, match="another one has gone on"):
         held.decide(found)
     assert held.lost
+
+
+async def test_a_start_that_another_replica_overtakes_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predecessor may start its client anew at the same moment: that is no reason to end this process."""
+
+    async def overtaken(*_arguments: object) -> TransactionalPublisher:
+        raise Fenced("another producer of this name took over")
+
+    async def limit(*_arguments: object) -> int:
+        return 1_000_000
+
+    monkeypatch.setattr("services.consumer.sinks.kafka.max_message_bytes", limit)
+    monkeypatch.setattr(TransactionalPublisher, "start", overtaken)
+    sink = KafkaSink.from_settings(ConsumerSettings(service_name="test", sink="kafka", kafka_sink_topic="sent"))
+    with pytest.raises(SinkUnavailable, match="took over"):
+        await sink.resume("nginx_logs", [3])
 
 
 @pytest.mark.parametrize(
