@@ -25,7 +25,9 @@ def output(*offsets: int, next_offset: int, committed_to: int | None = None) -> 
 
 def test_what_is_committed_is_let_go_and_the_rest_is_kept() -> None:
     held = output(0, 1, 5, next_offset=7)
+    held.undecided = 5
     held.settle(5)
+    assert held.undecided is None
     assert held.offsets == [5]
     assert held.records == [outgoing(5)]
     assert held.held_bytes == output(5, next_offset=7).held_bytes > 0

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch
@@ -425,6 +426,57 @@ async def test_a_sink_that_takes_nothing_is_down_whatever_it_says() -> None:
         [(3, offset) for offset in range(4, 50)] + [(4, offset) for offset in range(50)]
     )
     assert bench.reader.commits[-1] == {3: 50, 4: 50}
+
+
+async def test_a_sink_that_is_down_is_tried_with_one_call_at_a_time_and_told_of_once() -> None:
+    """Although it fails at batches, and does not say that it is away."""
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=2)
+    await bench.assign(3, 4)
+    attempts: list[int] = []
+
+    async def fail(batch: DecodedBatch) -> None:
+        attempts.append(len(batch.records))
+        raise BatchFailed("some driver's own error", "DriverError")
+
+    bench.sink.on_write = fail
+    with capture_logs() as log:
+        await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
+        before = len(attempts)
+        for _ in range(4):
+            await bench.work()
+    assert len(attempts) == before + 4
+    assert [line["event"] for line in log if line["event"].startswith("sink_")] == ["sink_unavailable"]
+
+
+async def test_what_comes_behind_a_batch_that_waits_does_not_shorten_its_pause() -> None:
+    bench = Bench(sink_pause_s=60.0)
+    await bench.assign(3)
+    attempts: list[int] = []
+
+    async def fail(batch: DecodedBatch) -> None:
+        attempts.append(batch.first_offset)
+        raise BatchFailed("not now", "Hiccup")
+
+    bench.sink.on_write = fail
+    await bench.work(records(0, 5))
+    await bench.work(records(5, 5))
+    assert attempts == [0]
+
+
+async def test_what_is_left_of_a_batch_is_not_offered_when_its_partition_has_gone() -> None:
+    bench = Bench(sink_max_attempts=1)
+    await bench.assign(3)
+    offered: list[int] = []
+
+    async def fail_then_lose(batch: DecodedBatch) -> None:
+        offered.append(len(batch.records))
+        if len(batch.records) == 4:
+            raise BatchFailed("too large", "Hiccup")
+        await bench.reassign(3)
+
+    bench.sink.on_write = fail_then_lose
+    await bench.work(records(0, 4))
+    assert offered == [4, 2]
 
 
 async def test_with_a_breaker_of_0_nothing_is_set_aside_because_of_the_sink() -> None:
