@@ -102,7 +102,7 @@ class AlertsSink:
         self._pending = {alarm.id: alarm for alarm in saved.pending}
 
     async def resume(self, _topic: str, partitions: Collection[int]) -> Mapping[int, int]:
-        """Where the state has come to, which is never behind what the group has committed."""
+        """Where the state has come to. Between that and what the group has committed there is no record."""
         self._engine.know(partitions)
         self._silence.listen(partitions)
         state = self._engine.state
