@@ -1,4 +1,4 @@
-"""What a group has committed, asked so that "nothing" is only said when that is so.
+"""What a group has committed, asked so that "nothing", and what was true before, is only said when that is so.
 
 aiokafka 0.14 looks at the errors of partitions alone. A coordinator that is still loading, or that is none any more,
 answers with an error for the whole group and names no partition: aiokafka takes that for "never committed".
@@ -17,12 +17,20 @@ from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from shared.kafka.connection import RETRY_BACKOFF_MS
+from shared.kafka.offset_fetch import UNSTABLE_OFFSET_COMMIT, StableOffsetFetch
 
 Answer = TypeVar("Answer")
+
+
+class _Later(Exception):
+    """The answer is not known yet."""
+
+
 _ELSEWHERE_OR_LATER = (
     kafka_errors.CoordinatorLoadInProgressError,
     kafka_errors.CoordinatorNotAvailableError,
     kafka_errors.NotCoordinatorError,
+    _Later,
 )
 
 
@@ -31,15 +39,15 @@ async def committed_offsets(
 ) -> dict[int, int | None]:
     """The next offset to read, by partition; None where the group has committed none. The caller limits the time.
 
-    What an open transaction would commit does not count. Raises errors of the client.
+    While a transaction may commit one of them it waits. Raises errors of the client.
     """
-    answer = await once_loaded(lambda: _ask(client, group, [(topic, list(partitions))]))
-    return {**dict.fromkeys(partitions), **dict(_commits_in(answer, group, topic))}
+    commits = await _commits(client, StableOffsetFetch(group, topic, partitions), group, topic)
+    return {**dict.fromkeys(partitions), **commits}
 
 
 async def every_commit(client: AIOKafkaClient, group: str, topic: str) -> dict[int, int]:
-    """The same of all partitions of the topic in which the group has committed something."""
-    return dict(_commits_in(await once_loaded(lambda: _ask(client, group, None)), group, topic))
+    """Of all partitions of the topic in which the group has committed something. It waits for no transaction."""
+    return await _commits(client, OffsetFetchRequest(group, None), group, topic)
 
 
 async def once_loaded(ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -51,24 +59,34 @@ async def once_loaded(ask: Callable[[], Awaitable[Answer]]) -> Answer:
             await asyncio.sleep(RETRY_BACKOFF_MS / 1000)
 
 
-async def _ask(client: AIOKafkaClient, group: str, wanted: list[tuple[str, list[int]]] | None) -> Any:
-    """The answer to OffsetFetch, of all topics without `wanted`."""
-    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
-    answer = await client.send(coordinator, OffsetFetchRequest(group, wanted))
-    _raise_for(getattr(answer, "error_code", 0), f"group {group}")
-    return answer
+async def _commits(client: AIOKafkaClient, request: Any, group: str, topic: str) -> dict[int, int]:
+    async def ask() -> dict[int, int]:
+        coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        answer = await client.send(coordinator, request)
+        # Versions of the answer before the second have no error of the whole.
+        _raise_for(getattr(answer, "error_code", 0), f"group {group}")
+        return dict(_commits_in(answer, group, topic))
+
+    return await once_loaded(ask)
 
 
 def _commits_in(answer: Any, group: str, wanted_topic: str) -> Iterator[tuple[int, int]]:
     """The commits of one topic in an answer to OffsetFetch. Raises errors of the client."""
-    for topic, entries in answer.topics:
-        for partition, offset, _metadata, code in entries if topic == wanted_topic else ():
+    for topic, entries, *_tags in answer.topics:
+        for entry in entries if topic == wanted_topic else ():
+            partition, offset, *_others, code = _without_tags(entry)
             _raise_for(code, f"group {group}, {topic}/{partition}")
             if offset >= 0:
                 yield partition, int(offset)
 
 
+def _without_tags(entry: tuple[Any, ...]) -> tuple[Any, ...]:
+    return entry[:-1] if isinstance(entry[-1], dict) else entry
+
+
 def _raise_for(code: int, where: str) -> None:
+    if code == UNSTABLE_OFFSET_COMMIT:
+        raise _Later(where)
     error = kafka_errors.for_code(code)
     if error is not kafka_errors.NoError:
         raise error(where)
