@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from compose.errors import OperatorError
 from tests.chaos.auditor import Audit
-from tests.chaos.consumers.audit import SinkRules, audit_sink
+from tests.chaos.consumers.audit import SinkRules
 from tests.chaos.consumers.scenario import ConsumerScenario
 from tests.chaos.consumers.sinks import SINKS
 from tests.chaos.consumers.stage import ConsumerStage, place_of
@@ -69,8 +69,10 @@ def _act(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> 
 def _judge(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> None:
     began_s = time.monotonic()
     rules = SinkRules(stage.sink.exactly_once, scenario.violent, stage.lost)
-    outcome.audit = audit_sink(stage.publisher.places, stage.sink.read(), rules)
+    outcome.audit = stage.sink.audit(stage.publisher.places, rules, stage.deaths)
     outcome.audit_s = time.monotonic() - began_s
+    if stage.watcher.steps_back:
+        outcome.failures.append(f"committed offsets went back: {'; '.join(stage.watcher.steps_back[:5])}")
     if not stage.evidence:
         outcome.vacuous.append("nothing shows that the fault took place")
     if stage.fault_began_s is None or stage.fault_ended_s is None:
