@@ -45,6 +45,7 @@ def play_consumer(scenario: ConsumerScenario, kafka: Kafka, folder: Path, plan: 
         kafka.heal()
     kafka.remove_topics(topics)
     outcome.evidence = stage.evidence
+    outcome.paused_s = stage.paused_s
     outcome.took_s = time.monotonic() - began_s
     return outcome
 

@@ -132,7 +132,7 @@ class HandlerToFile(OfRecords):
 
 
 class Archive(OfRecords):
-    """Parquet files on a small file system of their own; read by DuckDB."""
+    """Parquet files on a small file system of their own, where one can be mounted; read by DuckDB."""
 
     name = "archive"
     exactly_once = True
@@ -140,7 +140,11 @@ class Archive(OfRecords):
     def __init__(self, place: Place) -> None:
         self._folder = place.folder / "archive"
         self._folder.mkdir()
-        mount_small(self._folder, ARCHIVE_BYTES)
+        self._never_full: NotRun | None = None
+        try:
+            mount_small(self._folder, ARCHIVE_BYTES)
+        except NotRun as reason:
+            self._never_full = reason
         self._filler = self._folder / "filler"
         self._run = place.run
 
@@ -158,7 +162,9 @@ class Archive(OfRecords):
             yield Taken(number_in_path(self._run, path), (partition, offset))
 
     def go(self) -> str:
-        """Fill its file system in the middle of whatever is written."""
+        """Fill its file system in the middle of whatever is written. Raises NotRun when that is the machine's."""
+        if self._never_full is not None:
+            raise self._never_full
         with self._filler.open("wb", buffering=0) as file:
             with suppress(OSError):
                 while file.write(bytes(FILL_BYTES)):

@@ -83,6 +83,11 @@ class CommitWatcher:
             self.committed[partition] = offset
             self.moves[partition].append((now_s, offset))
 
+    def quiet_s(self, partitions: Iterable[int]) -> float:
+        """How long ago one of these moved last."""
+        last_s = max((self.moves[partition][-1][0] for partition in partitions if self.moves[partition]), default=0.0)
+        return time.monotonic() - last_s
+
     def longest_pause_s(self, partition: int, start_s: float, end_s: float) -> float:
         """The longest time between two moves within these moments."""
         moments = [start_s, *(at_s for at_s, _offset in self.moves[partition] if start_s <= at_s <= end_s), end_s]
@@ -106,6 +111,7 @@ class ConsumerStage(Scene):
         self.lost: dict[int, str] = {}
         self.replicas: list[Replica] = []
         self.deaths = 0
+        self.paused_s: tuple[float, float] | None = None
         self.publisher = Publisher(kafka.bootstrap_servers, topics.records, PARTITION_COUNT, 1_500, sink.value_of)
         self.watcher = CommitWatcher(kafka.bootstrap_servers, self.group, topics.records)
 

@@ -38,4 +38,5 @@ MUTATIONS = (
     Mutation("commit_before_sink", "replicas_killed_at_random_moments_handler", Kind.MISSING),
     Mutation("commit_all_on_revoke", "scaled_under_load_handler", Kind.MISSING),
     Mutation("swallowed_sink_error", "sink_away_handler", Kind.MISSING),
+    Mutation("alarm_given_up", "webhook_away_alerts", Kind.MISSING),
 )
