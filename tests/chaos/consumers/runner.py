@@ -55,6 +55,8 @@ def _act(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> 
     try:
         with stage.publisher:
             scenario.play(stage)
+            # What the scenario saw committed may have been a backlog: something has to come behind the fault.
+            stage.until_published(2 * scenario.after)
         stage.until_drained()
         stage.stop(*stage.running())
     except NotRun as reason:

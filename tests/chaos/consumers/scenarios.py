@@ -20,7 +20,7 @@ OUTAGES = ("handler", "archive", "postgres")
 # What the eager protocol of the group costs those that keep their partitions: they stop until all have joined again.
 LONGEST_PAUSE_S = 5.0
 # Records behind a fault of the alarms: some windows that are closed, too.
-MORE_ALARMS = 4_000
+MORE_ALARMS = 3_000
 # What stands still is looked at for 30 s before it counts as stuck.
 STUCK_WITHIN_S = 45.0
 
@@ -290,7 +290,7 @@ def restarted_while_alarms_are_told(stage: ConsumerStage) -> None:
             stage.until_shared(1)
         stage.observe(f"{len(stage.replicas) - 1} times the replica ended with 0 on SIGTERM while an alarm was told")
     sink.answer("works")
-    stage.until_committed(MORE_ALARMS)
+    stage.until_published(MORE_ALARMS)
 
 
 def _play_webhook(stage: ConsumerStage, kills: int) -> None:
@@ -312,7 +312,7 @@ def _play_webhook(stage: ConsumerStage, kills: int) -> None:
             stage.require(tries > 0, f"{tries} times it answered {said}")
             sink.answer("works")
             _until_told_more(stage, sink)
-    stage.until_committed(MORE_ALARMS)
+    stage.until_published(MORE_ALARMS)
 
 
 def _count_on(stage: ConsumerStage, kills: int, seconds: float) -> None:
