@@ -1,17 +1,10 @@
-"""`make up KAFKA=x`, `make verify` and `make clean` for every flavour whose images can be had.
-
-The verbs run in a copy of the repository, which has a run directory of its own.
-"""
+"""`make up KAFKA=x`, `make verify` and `make clean` for every flavour whose images can be had."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,56 +12,23 @@ import yaml
 
 from compose.control.flavours import EXTERNAL, FLAVOURS, KRAFT, Flavour, host_port
 from tests.compose.stack import ROOT, free_ports, run
+from tests.repository import Repository
 
-VERB_TIMEOUT_S = 400.0
 PULL_TIMEOUT_S = 120.0
 LINES = 300
-COPIED = ("compose", "compose.yaml", "services", "shared", "pyproject.toml", "README.md", ".dockerignore")
 # The default is what the other tests of this folder run; a cluster of yours has no images.
 TRIED = [each for each in FLAVOURS.values() if each.name not in (KRAFT, EXTERNAL)]
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A copy of the working tree, and the variables that its verbs are called with."""
-
-    folder: Path
-    variables: Mapping[str, str]
-
-    def verb(self, name: str, **typed: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
-        return subprocess.run(
-            [sys.executable, "-m", "compose.control", name],
-            cwd=self.folder,
-            env={**inherited, **self.variables, **typed},
-            capture_output=True,
-            text=True,
-            timeout=VERB_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def succeeds(self, name: str, **typed: str) -> str:
-        done = self.verb(name, **typed)
-        assert done.returncode == 0, f"{name}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
-        return done.stdout
 
 
 @pytest.fixture
 def repository(image: str, tmp_path: Path) -> Iterator[Repository]:
     """With its own project and ports; what is left of it is removed."""
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, tmp_path / name)
     project = f"pipeline-test-{uuid.uuid4().hex[:8]}"
     brokers = FLAVOURS["cluster"].brokers
     named = (*(host_port(broker, 0)[0] for broker in brokers), "NGINX_HOST_PORT")
     ports = {name: str(port) for name, port in zip(named, free_ports(len(named)), strict=True)}
-    made = Repository(
-        tmp_path, {"MODE": "docker", "COMPOSE_PROJECT_NAME": project, "PIPELINE_IMAGE": image, "YES": "1", **ports}
-    )
+    own = {"MODE": "docker", "COMPOSE_PROJECT_NAME": project, "PIPELINE_IMAGE": image, "YES": "1", **ports}
+    made = Repository.copied_to(tmp_path, own)
     yield made
     made.verb("clean")
     assert not run(["docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project}"], {})
