@@ -18,6 +18,8 @@ CONTAINER_BROKERS = re.compile(r"kafka(-\d)?:9092(,kafka(-\d)?:9092)*")
 STOP_MARGIN_S = 10
 DEFAULT_SHUTDOWN_TIMEOUT_S = 20
 KAFKA_STOP_WAIT_S = 60
+# The last of three has no majority to leave from and would wait to the end; a killed one has its records at the others.
+CLUSTER_STOP_WAIT_S = 20
 LOG_FILE_BYTES = 20 * 1024 * 1024
 LOG_BACKUPS = 3
 

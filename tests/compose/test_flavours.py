@@ -27,7 +27,14 @@ def repository(image: str, tmp_path: Path) -> Iterator[Repository]:
     brokers = FLAVOURS["cluster"].brokers
     named = (*(host_port(broker, 0)[0] for broker in brokers), "NGINX_HOST_PORT")
     ports = {name: str(port) for name, port in zip(named, free_ports(len(named)), strict=True)}
-    own = {"MODE": "docker", "COMPOSE_PROJECT_NAME": project, "PIPELINE_IMAGE": image, "YES": "1", **ports}
+    own = {
+        "MODE": "docker",
+        "COMPOSE_PROJECT_NAME": project,
+        "PIPELINE_IMAGE": image,
+        "YES": "1",
+        "CONSUMER_REPLICAS": "1",
+        **ports,
+    }
     made = Repository.copied_to(tmp_path, own)
     yield made
     made.verb("clean")
