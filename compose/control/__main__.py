@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from compose.control import develop, report, verbs
 from compose.control.choices import check_numbers, known_variables, not_taken, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
+from compose.control.flavours import FLAVOURS, SERVERS_VARIABLE, VARIABLE, choose_flavour, known_of, with_flavour
 from compose.control.stack import Stack
 from compose.control.state import Mode, StackState, StateFile, exclusive
 from compose.control.topology import variable_names
@@ -61,24 +62,32 @@ def choose_mode(wanted: str, state: StackState | None) -> Mode:
     return "docker" if engine_answers() else "local"
 
 
-def open_stack(root: Path) -> Stack:
-    """The stack of this repository, in the mode that is asked for or runs."""
+def open_stack(root: Path, *, anew: bool = False) -> Stack:
+    """The stack of this repository, in the mode that is asked for or runs.
+
+    Its Kafka is the one that was started, whatever is typed now; `anew` lets what is typed choose.
+    """
     state = StateFile(root / ".run").load()
     mode = choose_mode(os.environ.get("MODE", ""), state)
     own = state if state and state.mode == mode else StackState(mode=mode)
-    files = [*(root / "compose").glob("*.yaml"), root / "compose.yaml"]
+    files = [*(root / "compose").glob("**/*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
     typed, from_file = known_variables(names, os.environ), known_variables(names, dotenv_values(root / ".env"))
+    if own.kafka and not anew:
+        typed = {name: value for name, value in typed.items() if name not in (VARIABLE, SERVERS_VARIABLE)}
     check_numbers({**from_file, **typed})
     own = own.model_copy(update={"variables": {**own.variables, **typed}})
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
+    flavour = FLAVOURS[own.kafka] if own.kafka and not anew else choose_flavour(variables)
+    known = known_of(root, flavour)
+    variables = with_flavour(variables, flavour, known)
     if mode == "docker":
-        return DockerStack(root, variables, own)
+        return DockerStack(root, variables, own, flavour)
     from compose.control.local_stack import LocalStack  # needs packages that Docker mode does not install
 
-    return LocalStack(root, variables, own)
+    return LocalStack(root, variables, own, flavour)
 
 
 def options() -> verbs.Options:
@@ -151,7 +160,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         report.bad(f"Note: {line}")
     alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")
     with alone:
-        return verbs.STACK_VERBS[verb](open_stack(ROOT), options(), words)
+        return verbs.STACK_VERBS[verb](open_stack(ROOT, anew=verb == "up"), options(), words)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

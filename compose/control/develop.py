@@ -106,8 +106,8 @@ def chaos(root: Path) -> int:
 
 
 def requirements(root: Path) -> int:
-    """Resolve pyproject.toml and the broker's jars anew, with hashes."""
-    from compose.local.jars import write_lock  # needs a package of local mode
+    """Resolve pyproject.toml and the brokers' jars anew, with hashes."""
+    from compose.local.jars import LOCK_FILES, write_lock  # needs a package of local mode
 
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
     compiled = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
@@ -122,7 +122,8 @@ def requirements(root: Path) -> int:
         build.flush()
         commands.append([*compiled, "--no-annotate", build.name, "-o", "compose/requirements/build.txt"])
         worst = _all_of(root, commands)
-    report.say(f"The broker consists of {write_lock()} jars.")
+    for lock_file in LOCK_FILES:
+        report.say(f"{lock_file.name} holds {write_lock(lock_file)} jars.")
     return worst
 
 

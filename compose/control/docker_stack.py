@@ -13,9 +13,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from compose.control import health
 from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted, uses_own_database
 from compose.control.crash_loop import HAPPENED, Starts
+from compose.control.flavours import (
+    EXTERNAL,
+    FLAVOURS,
+    KRAFT,
+    SERVERS_VARIABLE,
+    VARIABLE,
+    Flavour,
+    check_data,
+    check_mode,
+    host_port,
+    known_of,
+    volumes_of,
+)
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
 from compose.control.topology import Service, read_services
@@ -29,8 +44,8 @@ DOWN_TIMEOUT_S = 240.0
 READY_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 1.0
 TELL_INTERVAL_S = 5.0
-COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml", "postgres.yaml")
-BROKER, NGINX, DATABASE, ONE_SHOTS = "kafka", "nginx", "postgres", ("topics",)
+COMPOSE_FILES = ("services.yaml", "demo.yaml", "postgres.yaml")
+NGINX, DATABASE, ONE_SHOTS = "nginx", "postgres", ("topics",)
 # Compose begins a line of its logs with this even where no terminal is.
 CLEAR_LINE = "\x1b[2K"
 BUILT_THROUGH = "producer"
@@ -40,8 +55,8 @@ MOUNTED_LOGS = (
 )
 VERIFY_FILE = "/var/log/verify/verify_access.log"
 
-# Host ports of the stack: the service, the variable that moves it, its default.
-HOST_PORTS = ((BROKER, "KAFKA_HOST_PORT", "29092"), (NGINX, "NGINX_HOST_PORT", "8088"))
+KAFKA_PORT = 29092
+PROJECT_LABEL, VOLUME_LABEL = "com.docker.compose.project", "com.docker.compose.volume"
 
 
 def engine_answers() -> bool:
@@ -87,22 +102,30 @@ class DockerStack:
 
     mode: Mode = "docker"
 
-    def __init__(self, root: Path, variables: Mapping[str, str], state: StackState) -> None:
+    def __init__(
+        self, root: Path, variables: Mapping[str, str], state: StackState, flavour: Flavour = FLAVOURS[KRAFT]
+    ) -> None:
         self._root = root
+        self.flavour = flavour
         self._variables = dict(variables)
         if not demo_wanted(variables):
             self._variables["DEMO_REPLICAS"] = "0"
         self._state_file = StateFile(root / ".run")
         self._state = state
+        known = {**known_of(root, flavour), **self._variables}
         self._services = {
             name: service
-            for file in COMPOSE_FILES
-            for name, service in read_services((root / "compose" / file).read_text(), self._variables).items()
+            for file in (f"brokers/{flavour.name}.yaml", *COMPOSE_FILES)
+            for name, service in read_services((root / "compose" / file).read_text(), known).items()
         }
 
     @property
     def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self._variables.get('KAFKA_HOST_PORT') or HOST_PORTS[0][2]}"
+        own = (self._host_port(*host_port(broker, KAFKA_PORT)) for broker in self.flavour.brokers)
+        return self._variables.get(SERVERS_VARIABLE) or ",".join(f"127.0.0.1:{port}" for port in own)
+
+    def _host_port(self, variable: str, default: str) -> str:
+        return self._variables.get(variable) or default
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -118,6 +141,11 @@ class DockerStack:
         named = [word for profile in profiles for word in ("--profile", profile)] if every_profile else []
         return ["docker", "compose", *named, *arguments]
 
+    def _environment(self) -> dict[str, str]:
+        """Of every call: what was typed at this verb does not choose another Kafka than the one that runs."""
+        inherited = {name: value for name, value in os.environ.items() if name not in (VARIABLE, SERVERS_VARIABLE)}
+        return {**inherited, **self._variables}
+
     def _run(
         self, command: Sequence[str], timeout_s: float, *, given: str | None = None, shown: bool = False
     ) -> subprocess.CompletedProcess[str]:
@@ -126,7 +154,7 @@ class DockerStack:
             return subprocess.run(
                 command,
                 cwd=self._root,
-                env={**os.environ, **self._variables},
+                env=self._environment(),
                 input=given,
                 stdin=subprocess.DEVNULL if given is None else None,
                 stdout=None if shown else subprocess.PIPE,
@@ -155,13 +183,15 @@ class DockerStack:
     # Up
 
     def up(self, tell: Tell) -> bool:
+        check_mode(self.flavour, self.mode, self._variables)
+        check_data(self.flavour, self._held())
         replicas = self.replicas()
         before = _running(replicas)
         self._check_followed_folder(replicas)
         self._check_ports({replica.service for replica in replicas if replica.running})
         for line in self._log_notes():
             tell(f"Note: {line}")
-        self._state = self._state.model_copy(update={"running": True})
+        self._state = self._state.model_copy(update={"running": True, "kafka": self.flavour.name})
         self._state_file.save(self._state)
         tell("Building the image (a minute the first time, a moment when nothing changed).")
         # Through one service: Compose labels an image with the service it was built for, and each of them in turn
@@ -193,11 +223,25 @@ class DockerStack:
                 "For the demo: make up LOGS=",
             )
 
+    def _held(self) -> set[str]:
+        """The flavours whose data is here: in volumes of this project, or in a cluster of yours that was used last."""
+        project = self._variables.get("COMPOSE_PROJECT_NAME") or _project_name(self._root)
+        listed = ["docker", "volume", "ls", "--filter", f"label={PROJECT_LABEL}={project}"]
+        present = set(self._must([*listed, "--format", '{{.Label "' + VOLUME_LABEL + '"}}'], ASK_TIMEOUT_S).split())
+        own = {EXTERNAL} & {self._state.kafka}
+        return own | {each.name for each in FLAVOURS.values() if volumes_of(self._root, each) & present}
+
+    def _host_ports(self) -> Iterator[tuple[str, str, str]]:
+        """The service, the variable that moves it, its default."""
+        for broker in self.flavour.brokers:
+            yield (broker, *host_port(broker, KAFKA_PORT))
+        if demo_wanted(self._variables):
+            yield NGINX, "NGINX_HOST_PORT", "8088"
+
     def _check_ports(self, running: set[str]) -> None:
-        for service, variable, default in HOST_PORTS:
-            port = self._variables.get(variable) or default
-            wanted = service != NGINX or demo_wanted(self._variables)
-            if wanted and service not in running and port.isdigit() and not port_is_free(int(port)):
+        for service, variable, default in self._host_ports():
+            port = self._host_port(variable, default)
+            if service not in running and port.isdigit() and not port_is_free(int(port)):
                 raise OperatorError(
                     f"Port {port}, which {service} would be reached at, is taken by another program.",
                     f"Stop it, or choose another: make up {variable}={free_port()}",
@@ -257,7 +301,7 @@ class DockerStack:
 
     def restart(self, service: str | None, tell: Tell) -> None:
         running = {replica.service for replica in self.replicas() if replica.running}
-        names = [service] if service else sorted(running - {BROKER})
+        names = [service] if service else sorted(running - set(self.flavour.processes))
         if not running.issuperset(names) or not names:
             raise OperatorError(f"No container of {service or 'the stack'} runs.", "See what does: make status")
         tell(f"Restarting {', '.join(names)}.")
@@ -310,7 +354,7 @@ class DockerStack:
         with subprocess.Popen(
             self._command("logs", "--no-color", *options),
             cwd=self._root,
-            env={**os.environ, **self._variables},
+            env=self._environment(),
             stdout=subprocess.PIPE,
             text=True,
             errors="replace",
@@ -352,8 +396,12 @@ class DockerStack:
         # A container of its own: a tool's memory is not the service's, and the service need not run.
         terminal = () if sys.stdin.isatty() and sys.stdout.isatty() else ("-T",)
         command = self._command("run", "--rm", *terminal, "--no-deps", service, "python", "-m", module, *arguments)
-        environment = {**os.environ, **self._variables}
-        return subprocess.run(command, cwd=self._root, env=environment, check=False).returncode
+        return subprocess.run(command, cwd=self._root, env=self._environment(), check=False).returncode
+
+
+def _project_name(root: Path) -> str:
+    name: str = yaml.safe_load((root / "compose.yaml").read_text())["name"]
+    return name
 
 
 def _running(replicas: Sequence[Replica]) -> set[tuple[str, str | None]]:

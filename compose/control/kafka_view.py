@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from shared.kafka import groups, lag, reset, scan
+from shared.kafka import groups, lag, reset, scan, topics
 from shared.kafka.groups import Group, StoredRecord
 from shared.kafka.lag import GroupsSeen
 from shared.kafka.scan import Span
@@ -30,6 +30,10 @@ class KafkaView:
     def end_offsets(self) -> dict[int, int]:
         """Next offset by partition; empty when there is no such topic."""
         return asyncio.run(groups.end_offsets(self._settings, self.topic))
+
+    def lagging_copies(self) -> int:
+        """How many copies of any topic's partitions are not in sync."""
+        return asyncio.run(topics.lagging_copies(self._settings))
 
     def groups(self, only: str | None, interval_s: float) -> GroupsSeen:
         """Two looks at the groups that read the topic, or at one."""

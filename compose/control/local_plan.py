@@ -14,9 +14,9 @@ from pathlib import Path
 from compose.control.choices import LOG_FOLDER, demo_wanted
 from compose.control.topology import Service
 from compose.local import site
-from compose.local.broker import Broker
+from compose.local.nodes import BROKERS, ZOOKEEPER, Node
 from compose.local.processes import (
-    KAFKA,
+    CLUSTER_STOP_WAIT_S,
     KAFKA_STOP_WAIT_S,
     NGINX,
     PRIORITIES,
@@ -80,15 +80,18 @@ class LocalPlan:
             environment["POSTGRES_PASSWORD_FILE"] = str(Path(password_file).resolve()) if password_file else ""
         return environment
 
-    def processes(self, broker: Broker) -> Sequence[Process]:
-        """All of them: the broker, the replicas, the demo where it is wanted."""
+    def processes(self, nodes: Sequence[Node]) -> Sequence[Process]:
+        """All of them: Kafka's, the replicas, the demo where it is wanted."""
         demo = self._demo_processes() if demo_wanted(self.variables) else ()
-        return [self._broker_process(broker), *self._service_processes(), *demo]
+        wait_s = CLUSTER_STOP_WAIT_S if len(nodes) == len(BROKERS) else KAFKA_STOP_WAIT_S
+        return [*(self._kafka_process(node, wait_s) for node in nodes), *self._service_processes(), *demo]
 
-    def _broker_process(self, broker: Broker) -> Process:
+    @staticmethod
+    def _kafka_process(node: Node, wait_s: int) -> Process:
         # The digest makes a change of the settings file a change of the program, which is then restarted.
-        environment = {"SETTINGS_SHA256": _digest(broker.settings_file.read_text())}
-        return Process(KAFKA, KAFKA, broker.command, environment, PRIORITIES[KAFKA], KAFKA_STOP_WAIT_S)
+        environment = {"SETTINGS_SHA256": _digest(node.settings)}
+        priority = PRIORITIES[ZOOKEEPER if node.name == ZOOKEEPER else "kafka"]
+        return Process(node.name, node.name, node.command, environment, priority, wait_s)
 
     def _service_processes(self) -> Iterator[Process]:
         for service in self.services.values():

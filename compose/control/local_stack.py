@@ -15,16 +15,29 @@ from pathlib import Path
 from compose.control import health, report
 from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.crash_loop import HAPPENED, Starts
+from compose.control.flavours import (
+    EXTERNAL,
+    FLAVOURS,
+    KRAFT,
+    SERVERS_VARIABLE,
+    Flavour,
+    check_data,
+    check_mode,
+    host_port,
+    known_of,
+)
 from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, last_lines
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
-from compose.local.broker import Broker, Ports, answers
+from compose.local import nodes
+from compose.local.broker import answers, zookeeper_answers
 from compose.local.manager import Manager, ProcessState, listener_on, orphans, stop_orphans
+from compose.local.nodes import ZOOKEEPER, Node
 from compose.local.ports import free_port, port_is_free
-from compose.local.processes import KAFKA, NGINX, VISITOR, supervisor_configuration
+from compose.local.processes import NGINX, VISITOR, supervisor_configuration
 from shared.runtime.probe import MAX_ANSWER_BYTES
 
 DEFAULT_KAFKA_PORT = 19092
@@ -44,20 +57,24 @@ class LocalStack:
 
     mode: Mode = "local"
 
-    def __init__(self, root: Path, variables: Mapping[str, str], state: StackState) -> None:
+    def __init__(
+        self, root: Path, variables: Mapping[str, str], state: StackState, flavour: Flavour = FLAVOURS[KRAFT]
+    ) -> None:
         self._root = root
+        self.flavour = flavour
         self._run = root / ".run"
         self._variables = dict(variables)
         self._state_file = StateFile(self._run)
         self._state = state
         text = (root / "compose" / "services.yaml").read_text()
-        self._services = read_services(text, self._variables)
+        self._services = read_services(text, {**known_of(root, flavour), **self._variables})
 
     # What is there
 
     @property
     def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self._kafka_port()}"
+        own = (f"127.0.0.1:{self._broker_port(broker)}" for broker in self.flavour.brokers)
+        return self._variables.get(SERVERS_VARIABLE) or ",".join(own)
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -73,23 +90,22 @@ class LocalStack:
         healths = health.health_of(asked)
         return [self._replica(state, healths) for state in states]
 
-    @staticmethod
-    def _asks(state: ProcessState) -> bool:
+    def _asks(self, state: ProcessState) -> bool:
         """Whether a process has health endpoints of ours."""
-        return state.name not in (KAFKA, NGINX)
+        return state.name not in (*self.flavour.processes, NGINX)
 
     def _replica(self, state: ProcessState, healths: Mapping[str, str]) -> Replica:
         port = self._state.ports.get(state.name)
         if not state.running:
             told = state.detail
-        elif state.name == KAFKA:
-            told = health.READY if answers(self._kafka_port()) else "no answer yet"
+        elif state.name in self.flavour.processes:
+            told = health.READY if self._node_answers(state.name) else "no answer yet"
         elif state.name == NGINX and port:
             told = health.health_of({NGINX: port}, "/healthz")[NGINX]
         else:
             told = healths.get(state.name, "")
         started_at = f"{state.started_at_s}/{state.pid}" if state.running else None
-        service = state.name if state.name in (KAFKA, NGINX) else state.name.rpartition("-")[0]
+        service = state.name if not self._asks(state) else state.name.rpartition("-")[0]
         return Replica(
             state.name,
             service or state.name,
@@ -102,11 +118,16 @@ class LocalStack:
     def _manager(self) -> Manager:
         return Manager(self._run, Path(self._state.socket or self._run / "none.sock"))
 
-    def _kafka_port(self) -> int:
-        text = self._variables.get("KAFKA_HOST_PORT") or str(self._state.ports.get(KAFKA, DEFAULT_KAFKA_PORT))
+    def _broker_port(self, broker: str) -> int:
+        variable, default = host_port(broker, DEFAULT_KAFKA_PORT)
+        text = self._variables.get(variable) or str(self._state.ports.get(broker, default))
         if not text.isdigit() or not 0 < int(text) < 65536:
-            raise OperatorError(f"KAFKA_HOST_PORT={text} is no port.", "Try: make up KAFKA_HOST_PORT=19192")
+            raise OperatorError(f"{variable}={text} is no port.", f"Try: make up {variable}=19192")
         return int(text)
+
+    def _node_answers(self, name: str) -> bool:
+        """Whether a broker, or what it needs, serves."""
+        return zookeeper_answers(self._state.ports[name]) if name == ZOOKEEPER else answers(self._broker_port(name))
 
     def _plan(self) -> LocalPlan:
         return LocalPlan(
@@ -122,6 +143,8 @@ class LocalStack:
     # Up
 
     def up(self, tell: Tell) -> bool:
+        check_mode(self.flavour, self.mode, self._variables)
+        check_data(self.flavour, self._held())
         self._check_machine(tell)
         was_alive = self._manager().alive()
         if not was_alive:
@@ -134,12 +157,17 @@ class LocalStack:
         down = {state.name for state in manager.states() if not state.running}
         if down and was_alive:
             tell(f"Starting {', '.join(sorted(down))}.")
-        if not was_alive or KAFKA in down:
-            self._start_broker(tell)
+        if not was_alive or down & set(self.flavour.processes):
+            self._start_kafka(tell)
         for name in sorted(down):
             manager.start(name)
         self._wait_until_ready(tell)
         return changed or bool(down)
+
+    def _held(self) -> set[str]:
+        """The flavours whose data is here: below the run directory, or in a cluster of yours that was used last."""
+        stored = {flavour for flavour, folder in nodes.FOLDERS.items() if (self._run / folder).is_dir()}
+        return stored | ({EXTERNAL} & {self._state.kafka})
 
     def _check_machine(self, tell: Tell) -> None:
         for line in check_logs(self._followed_patterns()) if not demo_wanted(self._variables) else ():
@@ -164,56 +192,61 @@ class LocalStack:
         remove_socket_folder(self._state.socket)
         self._state = self._state.model_copy(update={"socket": ""})
 
-    def _prepare(self, was_alive: bool, tell: Tell) -> Broker:
-        """Folders, ports and the broker's files; the state is saved with them."""
+    def _prepare(self, was_alive: bool, tell: Tell) -> Sequence[Node]:
+        """Folders, ports and Kafka's files; the state is saved with them."""
         for folder in ("logs", "nginx/tmp", *(target.lstrip("/") for target in self._plan().mounts())):
             (self._run / folder).mkdir(parents=True, exist_ok=True)
         self._claim_ports(was_alive)
         if not self._state.socket:
             self._state = self._state.model_copy(update={"socket": str(new_socket_file())})
         self._state_file.save(self._state)
-        ports = self._state.ports
-        if not was_alive:
+        if not was_alive and self.flavour.brokers:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
-        broker_ports = Ports(ports[KAFKA], ports["kafka-controller"])
         with report.counting_progress("Kafka's jars") as progress:
-            return Broker.prepare(self._run / "kafka", broker_ports, progress=progress)
+            return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress)
 
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""
-        kafka_port = self._kafka_port()
-        if not (was_alive and self._state.ports.get(KAFKA) == kafka_port) and not port_is_free(kafka_port):
-            raise OperatorError(
-                f"Port {kafka_port}, which Kafka would listen on, is taken by {listener_on(kafka_port)}.",
-                f"Stop it, or choose another: make up KAFKA_HOST_PORT={free_port()}",
-            )
-        ports = {KAFKA: kafka_port}
-        names = self._plan().replica_names()
-        for name in ("kafka-controller", *names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
+        ports = {broker: self._claim_broker_port(broker, was_alive) for broker in self.flavour.brokers}
+        names = (*nodes.port_names(self.flavour.name), *self._plan().replica_names())
+        for name in (*names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
-        self._state = self._state.model_copy(update={"ports": ports, "running": True})
+        self._state = self._state.model_copy(update={"ports": ports, "running": True, "kafka": self.flavour.name})
 
-    def _write_configuration(self, broker: Broker) -> None:
-        processes = self._plan().processes(broker)
+    def _claim_broker_port(self, broker: str, was_alive: bool) -> int:
+        port = self._broker_port(broker)
+        if not (was_alive and self._state.ports.get(broker) == port) and not port_is_free(port):
+            raise OperatorError(
+                f"Port {port}, which {broker} would listen on, is taken by {listener_on(port)}.",
+                f"Stop it, or choose another: make up {host_port(broker, DEFAULT_KAFKA_PORT)[0]}={free_port()}",
+            )
+        return port
+
+    def _write_configuration(self, kafka: Sequence[Node]) -> None:
+        processes = self._plan().processes(kafka)
         text = supervisor_configuration(self._run, self._root, Path(self._state.socket), processes)
         self._manager().configuration_file.write_text(text)
 
-    def _start_broker(self, tell: Tell) -> None:
+    def _start_kafka(self, tell: Tell) -> None:
         """Start Kafka and make the topics; what speaks to them comes after."""
-        self._manager().start(KAFKA)
-        tell("Waiting for Kafka.")
-        self._wait_for_broker()
+        if self.flavour.brokers:
+            tell("Waiting for Kafka.")
+        for together in (self.flavour.beside, self.flavour.brokers):
+            for name in together:
+                self._manager().start(name)
+            for name in together:
+                self._wait_for_node(name)
         tell("Making the topics.")
         self._make_topics()
 
-    def _wait_for_broker(self) -> None:
+    def _wait_for_node(self, name: str) -> None:
         deadline = time.monotonic() + KAFKA_START_TIMEOUT_S
-        while not answers(self._kafka_port()):
-            self._fail_if_given_up([KAFKA])
+        while not self._node_answers(name):
+            self._fail_if_given_up([name])
             if time.monotonic() > deadline:
-                raise self._failure(KAFKA, f"does not answer after {KAFKA_START_TIMEOUT_S:g} s")
+                raise self._failure(name, f"does not answer after {KAFKA_START_TIMEOUT_S:g} s")
             time.sleep(POLL_INTERVAL_S)
 
     def _make_topics(self) -> None:
@@ -284,7 +317,10 @@ class LocalStack:
 
     def restart(self, service: str | None, tell: Tell) -> None:
         self._require_running()
-        names = [each.name for each in self.replicas() if (each.service == service if service else each.name != KAFKA)]
+        kafka = self.flavour.processes
+        names = [
+            each.name for each in self.replicas() if (each.service == service if service else each.name not in kafka)
+        ]
         if not names:
             raise OperatorError(f"No process of {service} runs.", "See what does: make status")
         for name in names:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from compose.control.flavours import Flavour
 from compose.control.state import Mode
 from compose.control.topology import Service
 from compose.errors import OperatorError
@@ -52,10 +53,11 @@ class Stack(Protocol):
     """A stack in one mode. Every method raises OperatorError with a next step when it cannot do its work."""
 
     mode: Mode
+    flavour: Flavour
 
     @property
     def bootstrap_servers(self) -> str:
-        """The broker as this machine reaches it."""
+        """The brokers as this machine reaches them."""
 
     def services(self) -> Mapping[str, Service]:
         """The definition in force, by service name."""

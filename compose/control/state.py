@@ -18,11 +18,14 @@ Mode = Literal["local", "docker"]
 
 
 class StackState(BaseModel):
-    """The stack that runs, or ran last: `variables` are the choices made at `up`, `scale` those of `make scale`."""
+    """The stack that runs, or ran last: `variables` are the choices made at `up`, `scale` those of `make scale`, and
+    `kafka` is the flavour that its data belongs to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
+    kafka: str = ""
     running: bool = False
     variables: dict[str, str] = {}
     scale: dict[str, int] = {}

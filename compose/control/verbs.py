@@ -25,6 +25,7 @@ OWN_RECORD_TIMEOUT_S = 10.0
 POLL_INTERVAL_S = 0.3
 # Of the log of a replica that is not well.
 LOOKED_AT_LINES = 50
+KAFKA = "kafka"
 PRODUCER = "producer"
 CONSUMER = "consumer"
 # A service without work of its own: tools that need nothing but Kafka run as it.
@@ -59,7 +60,7 @@ Verb = Callable[[Stack, Options, Sequence[str]], int]
 
 def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     """Start, mend, or say that there is nothing to do."""
-    report.say(f"Starting in {stack.mode} mode.")
+    report.say(f"Starting in {stack.mode} mode, KAFKA={stack.flavour.name}: {stack.flavour.what}.")
     output = stack.open_output(CONSUMER)
     check_nginx_conf(stack.variables())
     check_settings(stack.services().values())
@@ -117,8 +118,14 @@ def down(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
 
 
 def restart(stack: Stack, options: Options, _words: Sequence[str]) -> int:
-    """Stop and start again."""
-    stack.restart(options.service, report.say)
+    """Stop and start again; the brokers of a cluster one by one, so that it serves meanwhile."""
+    if options.service == KAFKA and len(stack.flavour.brokers) > 1:
+        for broker in stack.flavour.brokers:
+            verify.wait_for_copies(stack, report.say)
+            stack.restart(broker, report.say)
+        verify.wait_for_copies(stack, report.say)
+    else:
+        stack.restart(options.service, report.say)
     report.good("Restarted, and ready.")
     return 0
 
@@ -129,7 +136,7 @@ def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     if not replicas:
         report.say("Nothing runs. Start it: make up")
         return 1
-    report.say(f"Mode: {stack.mode}. Kafka: {stack.bootstrap_servers}.")
+    report.say(f"Mode: {stack.mode}. Kafka: {stack.flavour.name}, at {stack.bootstrap_servers}.")
     report.show_replicas(replicas)
     unwell = [replica for replica in replicas if replica.health != READY]
     for replica in unwell:
@@ -192,7 +199,9 @@ def scale(stack: Stack, _options: Options, words: Sequence[str]) -> int:
 
 def clean(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Stop and remove the data, after a yes."""
-    question = "This removes the broker's data, the archive and the producer's position."
+    question = "This removes the archive and the producer's position; the topics of your Kafka stay."
+    if stack.flavour.brokers:
+        question = "This removes the broker's data, the archive and the producer's position."
     if not options.yes and not _confirmed("clean", question):
         report.say("Nothing was removed.")
         return 1

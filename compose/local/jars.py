@@ -20,8 +20,9 @@ from pathlib import Path
 from compose.errors import OperatorError
 
 HERE = Path(__file__).parent
-SPECIFICATION_FILE = HERE / "kafka.toml"
-LOCK_FILE = HERE / "kafka.lock.toml"
+# The broker of today, and the last one that takes ZooKeeper.
+LOCK_FILE, ZOOKEEPER_LOCK_FILE = HERE / "kafka.lock.toml", HERE / "kafka-zookeeper.lock.toml"
+LOCK_FILES = (LOCK_FILE, ZOOKEEPER_LOCK_FILE)
 PARALLEL_DOWNLOADS = 6
 ATTEMPTS_PER_JAR = 3
 ATTEMPT_PAUSE_S = 2.0
@@ -67,12 +68,14 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def ensure_jars(cache_directory: Path, progress: Progress | None = None) -> tuple[Path, ...]:
+def ensure_jars(
+    cache_directory: Path, progress: Progress | None = None, lock_file: Path = LOCK_FILE
+) -> tuple[Path, ...]:
     """Every jar of the lock in the cache, its checksum verified on each call; fetches what is missing or damaged.
 
     Raises OperatorError when a jar cannot be had, or is not the one that the lock names.
     """
-    jars = read_lock()
+    jars = read_lock(lock_file)
     folder = cache_directory / "jars"
     paths = {jar: folder / jar.file_name for jar in jars}
     missing = [jar for jar in jars if sha256_of(paths[jar]) != jar.sha256]
@@ -98,7 +101,7 @@ def _fetch_all(jars: Sequence[LockedJar], folder: Path, progress: Progress) -> N
     except OSError as error:
         raise OperatorError(
             f"The broker's jars could not be stored in {folder}: {error}",
-            "Free some space (60 MB are needed), or choose another cache folder with XDG_CACHE_HOME.",
+            "Free some space (120 MB are needed), or choose another cache folder with XDG_CACHE_HOME.",
         ) from error
 
 
@@ -135,12 +138,12 @@ def _download(jar: LockedJar, staging: Path) -> Path:
 
 
 def write_lock(lock_file: Path = LOCK_FILE) -> int:
-    """Resolve the specification anew and write the lock; returns the number of jars. For the maintainers."""
+    """Resolve the specification beside it anew and write the lock; returns the number of jars. For the maintainers."""
     from jgo.env import LockFile
     from jgo.maven import MavenContext
     from jgo.parse import Coordinate
 
-    wanted = tomllib.loads(SPECIFICATION_FILE.read_text())
+    wanted = tomllib.loads(lock_file.with_name(lock_file.name.replace(".lock", "")).read_text())
     with tempfile.TemporaryDirectory() as staging:
         context = MavenContext(repo_cache=Path(staging))
         inputs = [

@@ -17,7 +17,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from compose.errors import OperatorError
-from compose.local.broker import BROKER_CLASS
+from compose.local.broker import BROKER_CLASS, ZOOKEEPER_CLASS
 
 MARK = "NGINX_KAFKA_PIPELINE_STACK"
 """Every process under our daemon inherits this variable, its value the run directory: orphans are found by it."""
@@ -169,7 +169,7 @@ def stop_orphans(processes: Iterable[psutil.Process]) -> None:
     others: list[psutil.Process] = []
     for process in processes:
         with suppress(psutil.Error):
-            (brokers if BROKER_CLASS in process.cmdline() else others).append(process)
+            (brokers if {BROKER_CLASS, ZOOKEEPER_CLASS} & set(process.cmdline()) else others).append(process)
     for waiting in (others, brokers):
         _signal_all(waiting, psutil.Process.terminate)
         _gone, alive = psutil.wait_procs(waiting, timeout=ORPHAN_STOP_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,20 @@ from pathlib import Path
 from compose.control.topology import Service
 from compose.errors import OperatorError
 
-KAFKA = "kafka"
 NGINX = "nginx"
 VISITOR = "visitor"
-CONTAINER_BROKER = "kafka:9092"
+# The brokers of the stack as its containers know them.
+CONTAINER_BROKERS = re.compile(r"kafka(-\d)?:9092(,kafka(-\d)?:9092)*")
 STOP_MARGIN_S = 10
 DEFAULT_SHUTDOWN_TIMEOUT_S = 20
 KAFKA_STOP_WAIT_S = 60
+# The last of three has no majority to leave from and would wait to the end; a killed one has its records at the others.
+CLUSTER_STOP_WAIT_S = 20
 LOG_FILE_BYTES = 20 * 1024 * 1024
 LOG_BACKUPS = 3
 
 # Started from low to high, stopped from high to low: lines stop coming, then flow out, then the broker goes.
-PRIORITIES = {KAFKA: 10, "consumer": 100, "producer": 200, NGINX: 300, VISITOR: 400}
+PRIORITIES = {"zookeeper": 5, "kafka": 10, "consumer": 100, "producer": 200, NGINX: 300, VISITOR: 400}
 
 # glibc keeps what batches of hundreds of kilobytes were freed from unless told to give it back.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "134217728"}
@@ -62,7 +65,7 @@ def local_environment(
     """The environment that Compose would give, for a process that shares the machine with its neighbours."""
     environment = {name: local_value(value, folders) for name, value in service.environment.items()}
     replaced = {"HTTP_HOST": "127.0.0.1", "HTTP_PORT": str(http_port)}
-    if environment.get("KAFKA_BOOTSTRAP_SERVERS") == CONTAINER_BROKER:
+    if CONTAINER_BROKERS.fullmatch(environment.get("KAFKA_BOOTSTRAP_SERVERS", "")):
         replaced["KAFKA_BOOTSTRAP_SERVERS"] = bootstrap_servers
     return {**ALLOCATOR, **environment, **replaced}
 

@@ -80,6 +80,7 @@ class Pipeline:
             settings.session_timeout_ms,
             settings.rebalance_timeout_ms,
             settings.kafka_isolation_level,
+            settings.kafka_client_rack,
         )
         self._tools.readiness.block(Obstacle.GROUP, "joining the group")
         self._reader = await GroupReader.start(settings, membership, self)

@@ -37,6 +37,12 @@ class ConsumerSettings(KafkaSettings):
         description="`read_committed` passes over records of transactions that were aborted, and waits for those that "
         "are open; the producer's own records are in none.",
     )
+    kafka_client_rack: str | None = Field(
+        None,
+        min_length=1,
+        description="Rack that this replica stands in; brokers that select copies by rack send it to the one there. "
+        "Without it, it reads from the leaders.",
+    )
     where: str | None = Field(
         None,
         description="Expression over the fields of a record, such as `status >= 500 and path.startswith('/api')`; "

@@ -69,6 +69,7 @@ class Membership:
     session_timeout_ms: int
     rebalance_timeout_ms: int
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
+    rack: str | None = None
 
 
 class GroupReader:
@@ -98,6 +99,7 @@ class GroupReader:
             enable_auto_commit=False,
             auto_offset_reset=membership.auto_offset_reset,
             isolation_level=membership.isolation_level,
+            client_rack=membership.rack,
             session_timeout_ms=membership.session_timeout_ms,
             heartbeat_interval_ms=membership.session_timeout_ms // HEARTBEATS_PER_SESSION,
             rebalance_timeout_ms=membership.rebalance_timeout_ms,

@@ -121,6 +121,15 @@ async def _topic_settings(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> 
     return found
 
 
+async def lagging_copies(settings: KafkaSettings) -> int:
+    """How many copies of partitions, of all topics, are not in sync. Raises BrokerUnavailable and the like."""
+    async with _admin(settings) as admin:
+        described = await admin.describe_topics()
+    return sum(
+        len(partition["replicas"]) - len(partition["isr"]) for topic in described for partition in topic["partitions"]
+    )
+
+
 async def max_message_bytes(settings: KafkaSettings, topics: Sequence[str]) -> int:
     """The smallest `max.message.bytes` of the topics; Kafka's default where the broker does not tell."""
     async with _admin(settings) as admin:

@@ -20,7 +20,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from compose.local.broker import Broker, Ports, new_cluster_id
+from compose.local.broker import Broker, Ports
+from compose.local.nodes import prepare_cluster
 from compose.local.ports import LOOPBACK, free_port
 from tests.chaos.proxy import Proxy
 
@@ -145,24 +146,7 @@ def one_node(folder: Path) -> Iterator[Kafka]:
 def three_nodes(folder: Path) -> Iterator[Kafka]:
     """Three copies of everything, two of them must have a record before it is confirmed."""
     ports = [Ports(free_port(), free_port()) for _node in range(NODES)]
-    voters = ",".join(f"{number}@{LOOPBACK}:{port.controller}" for number, port in enumerate(ports, 1))
-    copies = {
-        "offsets.topic.replication.factor": "3",
-        "transaction.state.log.replication.factor": "3",
-        "transaction.state.log.min.isr": "2",
-        "min.insync.replicas": "2",
-        "default.replication.factor": "3",
-    }
-    cluster_id = new_cluster_id()
-    nodes = [
-        Broker.prepare(
-            folder / f"kafka-{number}",
-            port,
-            overrides={**copies, "node.id": str(number), "controller.quorum.voters": voters},
-            cluster_id=cluster_id,
-        )
-        for number, port in enumerate(ports, 1)
-    ]
+    nodes = prepare_cluster([folder / f"kafka-{number}" for number in range(1, NODES + 1)], ports)
     with _running(nodes):
         yield Kafka(nodes)
 

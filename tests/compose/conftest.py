@@ -64,3 +64,10 @@ def stack(image: str) -> Iterator[Stack]:
         stack.compose("up", "--detach", "--no-build", "--scale", "consumer=4")
         stack.wait_until_healthy({"kafka": 1, "nginx": 1, "visitor": 1, "producer": 1, "consumer": 4, "archiver": 1})
         yield stack
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each flavour of Kafka that could not be run."""
+    for report in terminalreporter.stats.get("skipped", ()):
+        if "test_flavours.py" in report.nodeid and isinstance(report.longrepr, tuple):
+            terminalreporter.write_line(f"not run: {report.longrepr[2].removeprefix('Skipped: ')}")

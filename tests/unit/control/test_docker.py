@@ -78,17 +78,26 @@ def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.Monke
     ]
 
 
+def repository(folder: Path) -> None:
+    """The Compose files of this one, and a run directory of its own."""
+    for name in ("compose", "compose.yaml"):
+        (folder / name).symlink_to(ROOT / name)
+
+
 class Answers:
     """The command line of Docker as far as `up` looks before it acts; what it was told to do besides is in `did`."""
 
-    def __init__(self, mounted: str, **container: str) -> None:
+    def __init__(self, mounted: str, volumes: str = "", **container: str) -> None:
         self._mounted = mounted
+        self._volumes = volumes
         self._container: dict[str, object] = {**CONTAINER, "Name": "p-producer-1", "Service": "producer", **container}
         self.did: list[list[str]] = []
 
     def __call__(self, command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
         if "ps" in command:
             said = json.dumps(self._container)
+        elif command[:2] == ["docker", "volume"]:
+            said = self._volumes
         elif command[:2] == ["docker", "inspect"]:
             said = self._mounted if "Mounts" in command[3] else f"/{self._container['Name']} 2026-11-22T16:00:00Z"
         else:
@@ -103,10 +112,23 @@ def test_a_folder_that_make_was_never_told_of_is_not_replaced_by_the_demo(
     """It was given to `docker compose up`; the refusal says how to keep it, and nothing is built, started or saved."""
     answers = Answers("/srv/my logs")
     monkeypatch.setattr(subprocess, "run", answers)
-    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    repository(tmp_path)
     with pytest.raises(OperatorError, match="follows /srv/my logs") as caught:
         DockerStack(tmp_path, {}, StackState(mode="docker")).up(print)
     assert "make up NGINX_LOG_DIR='/srv/my logs'" in caught.value.next_step
+    assert not answers.did
+    assert not (tmp_path / ".run").exists()
+
+
+def test_data_of_another_flavour_is_not_built_upon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made the volumes; what is there is named, and so are both ways on."""
+    answers = Answers("", "archive kafka_cluster_1_data nginx_logs")
+    monkeypatch.setattr(subprocess, "run", answers)
+    repository(tmp_path)
+    with pytest.raises(OperatorError, match=r"belongs to KAFKA=cluster, and KAFKA=kraft cannot read it") as caught:
+        DockerStack(tmp_path, {}, StackState(mode="docker")).up(print)
+    assert "make up KAFKA=cluster" in caught.value.next_step
+    assert "make clean KAFKA=cluster, then make up KAFKA=kraft" in caught.value.next_step
     assert not answers.did
     assert not (tmp_path / ".run").exists()
 
@@ -122,7 +144,7 @@ def test_what_was_named_is_followed_whatever_runs(
     answers = Answers(mounted)
     monkeypatch.setattr(subprocess, "run", answers)
     monkeypatch.setattr("compose.control.docker_stack.port_is_free", lambda _port: True)
-    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    repository(tmp_path)
     with pytest.raises(OSError, match="no further"):
         DockerStack(tmp_path, variables, StackState(mode="docker")).up(print)
     [build] = answers.did
@@ -133,7 +155,7 @@ def test_scaling_makes_containers_that_a_later_up_leaves_alone(monkeypatch: pyte
     """Without the dependencies a container has another configuration hash, and `docker compose up` recreates it."""
     answers = Answers("")
     monkeypatch.setattr(subprocess, "run", answers)
-    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    repository(tmp_path)
     with pytest.raises(OSError, match="no further"):
         DockerStack(tmp_path, {}, StackState(mode="docker")).scale({"consumer": 4}, print)
     [command] = answers.did

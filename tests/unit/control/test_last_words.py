@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from compose.control.flavours import FLAVOURS
 from compose.control.last_words import MAX_CHARACTERS, last_error
 from compose.control.stack import Replica, Stack
 from compose.control.topology import Service
@@ -43,6 +44,7 @@ class CrashingStack:
     """A producer that ends again and again, no consumer, and no broker."""
 
     mode = "local"
+    flavour = FLAVOURS["kraft"]
     bootstrap_servers = "127.0.0.1:1"
 
     def replicas(self) -> Sequence[Replica]:

@@ -11,7 +11,7 @@ import pytest
 from compose.control.topology import Service
 from compose.errors import OperatorError
 from compose.local.broker import Ports, server_properties
-from compose.local.jars import read_lock
+from compose.local.jars import LOCK_FILE, ZOOKEEPER_LOCK_FILE, read_lock
 from compose.local.processes import (
     PRIORITIES,
     Process,
@@ -87,7 +87,8 @@ def test_a_process_is_killed_only_after_its_drain_time() -> None:
 
 def test_the_broker_is_started_first_and_stopped_last() -> None:
     """supervisor stops from high to low."""
-    assert min(PRIORITIES, key=PRIORITIES.__getitem__) == "kafka"
+    assert min(PRIORITIES, key=PRIORITIES.__getitem__) == "zookeeper"
+    assert PRIORITIES["zookeeper"] < PRIORITIES["kafka"] < PRIORITIES["consumer"]
     assert PRIORITIES["consumer"] < PRIORITIES["producer"] < PRIORITIES["visitor"]
 
 
@@ -113,13 +114,14 @@ def test_the_broker_listens_on_loopback_alone() -> None:
     assert settings["auto.create.topics.enable"] == "true"
 
 
-def test_every_jar_of_the_lock_has_a_checksum_and_one_version() -> None:
+@pytest.mark.parametrize(("lock_file", "version"), [(LOCK_FILE, "4.3.0"), (ZOOKEEPER_LOCK_FILE, "3.9.1")])
+def test_every_jar_of_the_lock_has_a_checksum_and_one_version(lock_file: Path, version: str) -> None:
     """The class path holds Kafka's own client, not the one that log4j's tests want."""
-    jars = read_lock()
+    jars = read_lock(lock_file)
     assert all(len(jar.sha256) == 64 for jar in jars)
     assert len({(jar.group, jar.artifact) for jar in jars}) == len(jars)
     kafka = {jar.version for jar in jars if jar.group == "org.apache.kafka"}
-    assert kafka == {"4.3.0"}
+    assert kafka == {version}
 
 
 def test_the_demo_site_is_the_containers() -> None:

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from compose.control.flavours import FLAVOURS
 from compose.control.preflight import check_settings
 from compose.control.stack import Stack
 from compose.control.topology import Service, read_services
@@ -44,6 +45,7 @@ class Untouched:
     """A stack that was told of a configuration of nginx that is not there; whoever starts it has not looked."""
 
     mode = "docker"
+    flavour = FLAVOURS["kraft"]
 
     def variables(self) -> Mapping[str, str]:
         return {"NGINX_CONF": "/etc/nginx/nope.conf", "NGINX_CONF_DIR": "/nowhere"}

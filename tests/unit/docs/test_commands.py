@@ -17,7 +17,7 @@ from services.topics.settings import TopicsSettings
 from tests.unit.docs.generated import PAGES, ROOT
 from tests.unit.docs.pages import names, rows, shell
 
-COMPOSE_FILES = sorted((ROOT / "compose").glob("*.yaml"))
+COMPOSE_FILES = [ROOT / "compose.yaml", *sorted((ROOT / "compose").glob("**/*.yaml"))]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 

@@ -11,12 +11,15 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from compose.control.flavours import FLAVOURS, Flavour, host_port, known_of, volumes_of
 from services.consumer.settings import ConsumerSettings
 from services.producer.settings import ProducerSettings
 from services.topics.settings import TopicsSettings
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "compose").glob("*.yaml"))
+BROKERS = ROOT / "compose" / "brokers"
+BASE = yaml.safe_load((BROKERS / "base.yaml").read_text())["services"]
 OUR_IMAGE = "${PIPELINE_IMAGE:-nginx-kafka-pipeline:local}"
 ONE_SHOTS = {"topics", "toolbox"}
 UNITS_S = {"s": 1, "m": 60}
@@ -24,14 +27,33 @@ UNITS_S = {"s": 1, "m": 60}
 Service = dict[str, Any]
 
 
-def read_services() -> dict[str, Service]:
+def extended(service: Service) -> Service:
+    """The service with what it extends, as Compose merges it."""
+    if "extends" not in service:
+        return service
+    base = extended(BASE[service["extends"]["service"]])
+    merged = {**base, **{name: value for name, value in service.items() if name != "extends"}}
+    for name in ("environment", "healthcheck"):
+        merged[name] = {**base.get(name, {}), **service.get(name, {})}
+    return merged
+
+
+def read_services(*files: Path) -> dict[str, Service]:
     services: dict[str, Service] = {}
-    for file in FILES:
+    for file in files:
         services.update(yaml.safe_load(file.read_text())["services"])
-    return services
+    return {name: extended(service) for name, service in services.items()}
 
 
-SERVICES = read_services()
+def kafka_of(flavour: str) -> dict[str, Service]:
+    """What runs for a flavour."""
+    return read_services(BROKERS / f"{flavour}.yaml")
+
+
+STARTED = [flavour for flavour in FLAVOURS.values() if flavour.brokers]
+# The default stack, and what the other flavours have instead of its broker.
+SERVICES = read_services(BROKERS / "kraft.yaml", *FILES)
+SERVICES |= {f"{name} ({each.name})": one for each in STARTED[1:] for name, one in kafka_of(each.name).items()}
 OURS = sorted(name for name, service in SERVICES.items() if service["image"] == OUR_IMAGE)
 KAFKA_CLIENTS = sorted(name for name in OURS if "KAFKA_BOOTSTRAP_SERVERS" in SERVICES[name]["environment"])
 SCALING = sorted(name for name, service in SERVICES.items() if "services.consumer" in service.get("command", []))
@@ -39,7 +61,7 @@ every_service = pytest.mark.parametrize("name", sorted(SERVICES))
 every_service_of_ours = pytest.mark.parametrize("name", OURS)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*FILES, *sorted(BROKERS.glob("*.yaml"))], ids=lambda file: file.name)
 def test_no_key_stands_twice(file: Path) -> None:
     """Docker Compose refuses such a file; the reader of the local mode takes the last one."""
 
@@ -61,14 +83,70 @@ def to_seconds(duration: str) -> int:
 
 def test_root_file_includes_every_file() -> None:
     """A file that is not included is a service that `docker compose up` does not know."""
-    included = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
+    first, *included = yaml.safe_load((ROOT / "compose.yaml").read_text())["include"]
+    assert first["path"] == "compose/brokers/${KAFKA:-kraft}.yaml"
     assert sorted(entry["path"] for entry in included) == [f"compose/{file.name}" for file in FILES]
-    assert {entry["project_directory"] for entry in included} == {"."}
+    assert {entry["project_directory"] for entry in (first, *included)} == {"."}
+
+
+def test_the_table_of_flavours_names_what_their_files_run() -> None:
+    """Each has its containers and what the other services must know of it; no volume belongs to two."""
+    known = {path.stem for path in BROKERS.glob("*.env")}
+    assert known == FLAVOURS.keys() == {path.stem for path in BROKERS.glob("*.yaml")} - {"base"}
+    for each in STARTED:
+        assert kafka_of(each.name).keys() == set(each.processes)
+    volumes = [name for each in FLAVOURS.values() for name in volumes_of(ROOT, each)]
+    assert len(volumes) == len(set(volumes))
+
+
+def test_a_cluster_of_yours_starts_no_broker() -> None:
+    """The name `kafka`, which the services wait for, has no container then."""
+    assert kafka_of("external")["kafka"]["deploy"] == {"replicas": 0}
+
+
+@pytest.mark.parametrize("flavour", STARTED, ids=lambda each: each.name)
+def test_every_flavour_has_the_same_doors(flavour: Flavour) -> None:
+    """Inside NAME:9092, on this machine 127.0.0.1 and the port of its variable; no door of another name."""
+    for name in flavour.brokers:
+        service = kafka_of(flavour.name)[name]
+        prefix = "KAFKA_CFG_" if "KAFKA_CFG_LISTENERS" in service["environment"] else "KAFKA_"
+        variable, default = host_port(name, 29092)
+        host = f"127.0.0.1:${{{variable}:-{default}}}"
+        advertised = service["environment"][f"{prefix}ADVERTISED_LISTENERS"]
+        assert advertised == f"INTERNAL://{name}:9092,HOST://{host}"
+        assert service["ports"] == [f"{host}:29092"]
+
+
+def test_only_its_broker_reaches_zookeeper() -> None:
+    for each in STARTED:
+        if each.beside:
+            assert kafka_of(each.name)["zookeeper"]["networks"] == ["zookeeper"]
+            document = yaml.safe_load((BROKERS / f"{each.name}.yaml").read_text())
+            assert document["networks"] == {"zookeeper": {"internal": True}}
+
+
+def test_three_brokers_hold_three_copies_in_three_racks() -> None:
+    """Of Kafka's own topics too; and the topics service is told."""
+    cluster = kafka_of("cluster")
+    assert len({one["environment"]["KAFKA_BROKER_RACK"] for one in cluster.values()}) == 3
+    for one in cluster.values():
+        copies = {name: value for name, value in one["environment"].items() if name.endswith("_REPLICATION_FACTOR")}
+        assert len(copies) == 4
+        assert set(copies.values()) == {3}
+        assert one["environment"]["KAFKA_MIN_INSYNC_REPLICAS"] == 2
+        assert one["environment"]["KAFKA_TRANSACTION_STATE_LOG_MIN_ISR"] == 2
+    known = known_of(ROOT, FLAVOURS["cluster"])
+    servers = ",".join(f"{name}:9092" for name in FLAVOURS["cluster"].brokers)
+    assert known == {
+        "KAFKA_BOOTSTRAP_SERVERS": servers,
+        "KAFKA_TOPIC_REPLICATION_FACTOR": "3",
+        "KAFKA_TOPIC_MIN_INSYNC_REPLICAS": "2",
+    }
 
 
 def test_both_default_groups_and_the_producer_are_there() -> None:
     """The names are part of what the local mode and the documentation share."""
-    default = {name for name, service in SERVICES.items() if not service.get("profiles")}
+    default = {name for name, service in SERVICES.items() if not service.get("profiles") and "(" not in name}
     assert default == {"kafka", "topics", "nginx", "visitor", "producer", "consumer", "archiver"}
 
 

@@ -1,0 +1,55 @@
+"""Local mode with another Kafka than the default: the verbs as they are typed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from compose.local.ports import free_port
+from tests.integration.conftest import DEADLINE_S
+from tests.repository import Repository
+
+DELIVERED = "Every line is in the topic, and every group got every record."
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    variables = {"MODE": "local", "KAFKA_HOST_PORT": str(free_port()), "YES": "1", "LINES": "300"}
+    made = Repository.copied_to(tmp_path, variables)
+    yield made
+    made.verb("clean")
+
+
+def test_kafka_with_zookeeper_delivers_every_line_once(repository: Repository) -> None:
+    """Kafka 3.9; its data is not for another flavour."""
+    assert "zookeeper" in repository.succeeds("up", KAFKA="zookeeper")
+    assert DELIVERED in repository.succeeds("verify")
+    repository.succeeds("down")
+    refused = repository.verb("up", KAFKA="kraft")
+    assert refused.returncode == 1
+    assert "belongs to KAFKA=zookeeper" in refused.stdout + refused.stderr
+    repository.succeeds("clean")
+    assert not (repository.folder / ".run").exists()
+
+
+def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: Repository, broker: str) -> None:
+    """Named once, at `up`; the verbs after it ask the same servers, and `clean` leaves its topics."""
+    names = {name: f"{name.lower()}-{uuid.uuid4().hex[:8]}" for name in ("KAFKA_TOPIC", "KAFKA_STATE_TOPIC")}
+    names["KAFKA_DEAD_LETTER_TOPIC"] = f"dead-letters-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": broker, "log_level": 0})
+    try:
+        repository.succeeds("up", KAFKA_BOOTSTRAP_SERVERS=broker, **names)
+        assert DELIVERED in repository.succeeds("verify")
+        assert f"Kafka: external, at {broker}." in repository.succeeds("status")
+        assert not (repository.folder / ".run" / "kafka").exists()
+        refused = repository.verb("up", KAFKA="kraft", KAFKA_BOOTSTRAP_SERVERS="")
+        assert "belongs to KAFKA=external" in refused.stdout + refused.stderr
+        repository.succeeds("clean")
+        assert set(names.values()) <= admin.list_topics(timeout=DEADLINE_S).topics.keys()
+    finally:
+        for future in admin.delete_topics(list(names.values())).values():
+            future.result(DEADLINE_S)

@@ -1,0 +1,136 @@
+"""Which Kafka the stack has: what is typed, what is remembered, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compose.control.__main__ import open_stack
+from compose.control.flavours import (
+    FLAVOURS,
+    check_data,
+    check_mode,
+    choose_flavour,
+    host_port,
+    known_of,
+    with_flavour,
+)
+from compose.control.state import StackState, StateFile
+from compose.errors import OperatorError
+from compose.local.nodes import FOLDERS
+from compose.local.processes import CONTAINER_BROKERS
+
+ROOT = Path(__file__).resolve().parents[3]
+SERVERS = "KAFKA_BOOTSTRAP_SERVERS"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "kraft"),
+        ({"KAFKA": "", SERVERS: ""}, "kraft"),
+        ({"KAFKA": "cluster"}, "cluster"),
+        ({SERVERS: "broker.example:9092"}, "external"),
+        ({"KAFKA": "external", SERVERS: "broker.example:9092"}, "external"),
+    ],
+)
+def test_what_is_typed_chooses(variables: dict[str, str], expected: str) -> None:
+    """KAFKA_BOOTSTRAP_SERVERS alone means a cluster of yours."""
+    assert choose_flavour(variables).name == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"KAFKA": "redpanda"}, "KAFKA=redpanda is not known"),
+        ({"KAFKA": "cluster", SERVERS: "a:1"}, "names another one"),
+        ({"KAFKA": "external"}, "is not named"),
+    ],
+)
+def test_contradictions_are_refused(variables: dict[str, str], said: str) -> None:
+    """With what is allowed in the next step."""
+    with pytest.raises(OperatorError, match=said) as caught:
+        choose_flavour(variables)
+    assert caught.value.next_step
+
+
+def test_a_mode_has_its_flavours() -> None:
+    """Local mode runs no images; containers do not reach this machine by its loopback."""
+    for name in FOLDERS:
+        check_mode(FLAVOURS[name], "local", {})
+    with pytest.raises(OperatorError, match="made of images"):
+        check_mode(FLAVOURS["bitnami"], "local", {})
+    for server in ("localhost:9092", "127.0.0.1:9092", "[::1]:9092", "localhost"):
+        with pytest.raises(OperatorError, match="is the container itself"):
+            check_mode(FLAVOURS["external"], "docker", {SERVERS: f"broker.example:9092,{server}"})
+    check_mode(FLAVOURS["external"], "docker", {SERVERS: "10.0.0.1:9092"})
+    check_mode(FLAVOURS["external"], "local", {SERVERS: "localhost:9092"})
+
+
+def test_data_of_others_is_refused_and_ones_own_is_not() -> None:
+    """With nothing here everything may begin."""
+    check_data(FLAVOURS["cluster"], ())
+    check_data(FLAVOURS["cluster"], ("kraft", "cluster"))
+    with pytest.raises(OperatorError, match="belongs to KAFKA=external"):
+        check_data(FLAVOURS["cluster"], ("external",))
+
+
+def test_an_empty_variable_does_not_undo_what_the_flavour_brings() -> None:
+    """An empty value takes an own choice back, and servers of another Kafka are not handed on."""
+    known = known_of(ROOT, FLAVOURS["cluster"])
+    typed = {"KAFKA_TOPIC_REPLICATION_FACTOR": "", "KAFKA_TOPIC_MIN_INSYNC_REPLICAS": "1", SERVERS: "a:1"}
+    assert with_flavour(typed, FLAVOURS["cluster"], known) == {
+        "KAFKA": "cluster",
+        "KAFKA_TOPIC_MIN_INSYNC_REPLICAS": "1",
+    }
+    assert with_flavour({SERVERS: "a:1"}, FLAVOURS["external"], {})[SERVERS] == "a:1"
+
+
+def test_every_broker_has_a_port_of_its_own() -> None:
+    ports = dict(host_port(broker, 29092) for broker in FLAVOURS["cluster"].brokers)
+    assert ports == {"KAFKA_HOST_PORT": "29092", "KAFKA_2_HOST_PORT": "29093", "KAFKA_3_HOST_PORT": "29094"}
+
+
+def test_the_brokers_inside_are_told_from_others() -> None:
+    """Local mode puts its own addresses in their place, and in nobody else's."""
+    known = known_of(ROOT, FLAVOURS["cluster"])
+    assert CONTAINER_BROKERS.fullmatch(known[SERVERS])
+    assert CONTAINER_BROKERS.fullmatch("kafka:9092")
+    assert not CONTAINER_BROKERS.fullmatch("kafka.example:9092")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One with the Compose files of this one, and a stack that was started with three brokers."""
+    for name in ("compose", "compose.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("MODE", "KAFKA", SERVERS):
+        monkeypatch.delenv(name, raising=False)
+    state = StackState(mode="local", running=True, kafka="cluster", variables={"KAFKA": "cluster"})
+    StateFile(tmp_path / ".run").save(state)
+    return tmp_path
+
+
+def test_later_verbs_go_to_the_kafka_that_was_started(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is typed or stands in the environment; only `up` listens to that, and refuses with data here."""
+    monkeypatch.setenv("KAFKA", "kraft")
+    monkeypatch.setenv("KAFKA_HOST_PORT", "20001")
+    stack = open_stack(repository)
+    assert stack.flavour.name == "cluster"
+    assert stack.bootstrap_servers == "127.0.0.1:20001,127.0.0.1:19093,127.0.0.1:19094"
+    assert stack.services()["topics"].environment["KAFKA_TOPIC_REPLICATION_FACTOR"] == "3"
+    (repository / ".run" / FOLDERS["cluster"]).mkdir()
+    with pytest.raises(OperatorError, match="belongs to KAFKA=cluster"):
+        open_stack(repository, anew=True).up(print)
+
+
+def test_your_own_servers_reach_every_service(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what the verbs ask as well."""
+    StateFile(repository / ".run").forget()
+    monkeypatch.setenv("MODE", "local")
+    monkeypatch.setenv(SERVERS, "broker.example:9092")
+    stack = open_stack(repository, anew=True)
+    assert (stack.flavour.name, stack.bootstrap_servers) == ("external", "broker.example:9092")
+    told = {one.environment[SERVERS] for one in stack.services().values() if SERVERS in one.environment}
+    assert told == {"broker.example:9092"}
