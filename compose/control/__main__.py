@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from compose.control import develop, report, verbs
+from compose.control import develop, report, secured, verbs
 from compose.control.choices import check_numbers, known_variables, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
@@ -71,6 +71,8 @@ def open_stack(root: Path) -> Stack:
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
     typed, from_file = known_variables(names, os.environ), known_variables(names, dotenv_values(root / ".env"))
     check_numbers({**from_file, **typed})
+    if state and state.mode == mode:
+        secured.check_unchanged(state.variables, {**from_file, **state.variables, **typed})
     own = own.model_copy(update={"variables": {**own.variables, **typed}})
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
@@ -99,6 +101,7 @@ def options() -> verbs.Options:
         interval_s=_seconds("INTERVAL_S", DEFAULT_INTERVAL_S),
         since=os.environ.get("SINCE") or None,
         samples=_samples(os.environ.get("SAMPLES") or ""),
+        authority=os.environ.get("AUTHORITY") == "1",
     )
 
 

@@ -14,7 +14,7 @@ from compose.errors import OperatorError
 LOG_FOLDER = "/var/log/nginx"
 NGINX_FOLDER = "/etc/nginx"
 # Variables that no Compose file refers to and that change what the verbs do all the same.
-OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME"})
+OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME", "SECURE"})
 MAX_REPLICAS = 64
 MAX_DEMO_RATE = 100_000
 NOTHING_CHANGED = "Correct the variable and run `make up` again. Nothing was changed."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -13,13 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compose.control import health
+from compose.control import health, secured
 from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted, uses_own_database
+from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
-from compose.control.topology import Service, read_services
+from compose.control.topology import Service, overlaid, read_services
 from compose.errors import OperatorError
 from compose.local.ports import free_port, port_is_free
+from compose.security.folder import CONTAINER_FOLDER
 
 ASK_TIMEOUT_S = 30.0
 BUILD_TIMEOUT_S = 1800.0
@@ -29,7 +32,10 @@ READY_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 1.0
 TELL_INTERVAL_S = 5.0
 COMPOSE_FILES = ("kafka.yaml", "services.yaml", "demo.yaml", "postgres.yaml")
-BROKER, NGINX, DATABASE, ONE_SHOTS = "kafka", "nginx", "postgres", ("topics",)
+BROKER, NGINX, DATABASE, TOPICS = "kafka", "nginx", "postgres", "topics"
+ONE_SHOTS = (TOPICS,)
+# Of the broker of a secured stack.
+LISTENERS = ("INTERNAL", "HOST", "BROKER", "CONTROLLER")
 # Compose begins a line of its logs with this even where no terminal is.
 CLEAR_LINE = "\x1b[2K"
 BUILT_THROUGH = "producer"
@@ -93,15 +99,30 @@ class DockerStack:
             self._variables["DEMO_REPLICAS"] = "0"
         self._state_file = StateFile(root / ".run")
         self._state = state
-        self._services = {
+        plain = {
             name: service
             for file in COMPOSE_FILES
             for name, service in read_services((root / "compose" / file).read_text(), self._variables).items()
         }
+        self._overlay = secured.overlay_services(root, self._variables)
+        self._services = overlaid(plain, self._overlay)
+        if self._overlay:
+            # Both are given to Compose: to say them otherwise would leave the containers without their secrets.
+            self._variables |= {"SECURE_DIR": str(root / secured.FOLDER), "SECURE_GID": str(secured.containers_gid())}
 
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self._variables.get('KAFKA_HOST_PORT') or HOST_PORTS[0][2]}"
+
+    @property
+    def secrets(self) -> Secrets | None:
+        if not self._overlay:
+            return None
+        folder = secured.secret_folder(self._root, secured.containers_gid())
+        return Secrets(folder, CONTAINER_FOLDER, LISTENERS)
+
+    def login(self) -> Mapping[str, str]:
+        return secured.login(self._services[TOPICS], self._root)
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -115,7 +136,8 @@ class DockerStack:
         """`docker compose` from the root; services of a profile are seen only by calls that ask for it."""
         profiles = sorted({profile for service in self._services.values() for profile in service.profiles})
         named = [word for profile in profiles for word in ("--profile", profile)] if every_profile else []
-        return ["docker", "compose", *named, *arguments]
+        files = ["--file", "compose.yaml", "--file", str(secured.OVERLAY)] if self._overlay else []
+        return ["docker", "compose", *files, *named, *arguments]
 
     def _run(
         self, command: Sequence[str], timeout_s: float, *, given: str | None = None, shown: bool = False
@@ -158,6 +180,8 @@ class DockerStack:
         before = _running(replicas)
         self._check_followed_folder(replicas)
         self._check_ports({replica.service for replica in replicas if replica.running})
+        if self.secrets is not None:
+            secured.prepare(self.secrets.folder, self._overlay)
         for line in self._log_notes():
             tell(f"Note: {line}")
         self._state = self._state.model_copy(update={"running": True})
@@ -248,6 +272,8 @@ class DockerStack:
     def clean(self, tell: Tell) -> None:
         tell("Removing containers and volumes.")
         self._must(self._command("down", "--remove-orphans", "--volumes"), DOWN_TIMEOUT_S, shown=True)
+        if self.secrets is not None:
+            shutil.rmtree(self.secrets.folder.path, ignore_errors=True)
         self._state_file.forget()
 
     def restart(self, service: str | None, tell: Tell) -> None:

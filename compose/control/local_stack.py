@@ -12,21 +12,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from compose.control import health, report
+from compose.control import health, report, secured
 from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.local_plan import TOPICS, LocalPlan
+from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, last_lines
-from compose.control.topology import Service, read_services
+from compose.control.topology import Service, overlaid, read_services
 from compose.errors import OperatorError
 from compose.local.broker import Broker, Ports, answers
+from compose.local.jars import Progress
 from compose.local.manager import Manager, ProcessState, listener_on, orphans, stop_orphans
 from compose.local.ports import free_port, port_is_free
 from compose.local.processes import KAFKA, NGINX, VISITOR, supervisor_configuration
+from compose.security.local import secured_settings
 from shared.runtime.probe import MAX_ANSWER_BYTES
 
 DEFAULT_KAFKA_PORT = 19092
+# The port on which brokers of a secured stack know each other by certificates, and all its listeners.
+BROKERS = "kafka-brokers"
+LISTENERS = ("HOST", "BROKER", "CONTROLLER")
 KAFKA_START_TIMEOUT_S = 90.0
 TOPICS_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 90.0
@@ -50,13 +56,28 @@ class LocalStack:
         self._state_file = StateFile(self._run)
         self._state = state
         text = (root / "compose" / "services.yaml").read_text()
-        self._services = read_services(text, self._variables)
+        self._overlay = secured.overlay_services(root, {**self._variables, "SECURE_DIR": str(root / secured.FOLDER)})
+        self._services = overlaid(read_services(text, self._variables), self._overlay)
 
     # What is there
 
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self._kafka_port()}"
+
+    @property
+    def secrets(self) -> Secrets | None:
+        if not self._overlay:
+            return None
+        # All processes are of one user: no group has to read anything.
+        folder = secured.secret_folder(self._root, None)
+        return Secrets(folder, str(folder.keystore.parent.resolve()), LISTENERS)
+
+    def login(self) -> Mapping[str, str]:
+        return secured.login(self._services[TOPICS], self._root)
+
+    def _broker_answers(self) -> bool:
+        return answers(self._kafka_port(), secured.trusting(self.secrets.folder) if self.secrets else None)
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -82,7 +103,7 @@ class LocalStack:
         if not state.running:
             told = state.detail
         elif state.name == KAFKA:
-            told = health.READY if answers(self._kafka_port()) else "no answer yet"
+            told = health.READY if self._broker_answers() else "no answer yet"
         elif state.name == NGINX and port:
             told = health.health_of({NGINX: port}, "/healthz")[NGINX]
         else:
@@ -176,7 +197,16 @@ class LocalStack:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
         broker_ports = Ports(ports[KAFKA], ports["kafka-controller"])
         with report.counting_progress("Kafka's jars") as progress:
-            return Broker.prepare(self._run / "kafka", broker_ports, progress=progress)
+            return self._prepare_broker(broker_ports, progress)
+
+    def _prepare_broker(self, ports: Ports, progress: Progress) -> Broker:
+        if self.secrets is None:
+            return Broker.prepare(self._run / "kafka", ports, progress=progress)
+        folder = self.secrets.folder
+        secured.prepare(folder, self._overlay)
+        settings = secured_settings(self._overlay[KAFKA].environment, folder, ports, self._state.ports[BROKERS])
+        users = (f"@{folder.scram_arguments.resolve()}",)
+        return Broker.prepare(self._run / "kafka", ports, overrides=settings, format_arguments=users, progress=progress)
 
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""
@@ -188,7 +218,8 @@ class LocalStack:
             )
         ports = {KAFKA: kafka_port}
         names = self._plan().replica_names()
-        for name in ("kafka-controller", *names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
+        own = ("kafka-controller", BROKERS) if self._overlay else ("kafka-controller",)
+        for name in (*own, *names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
@@ -209,7 +240,7 @@ class LocalStack:
 
     def _wait_for_broker(self) -> None:
         deadline = time.monotonic() + KAFKA_START_TIMEOUT_S
-        while not answers(self._kafka_port()):
+        while not self._broker_answers():
             self._fail_if_given_up([KAFKA])
             if time.monotonic() > deadline:
                 raise self._failure(KAFKA, f"does not answer after {KAFKA_START_TIMEOUT_S:g} s")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from compose.control.secured import Secrets
 from compose.control.state import Mode
 from compose.control.topology import Service
 from compose.errors import OperatorError
@@ -56,6 +57,13 @@ class Stack(Protocol):
     @property
     def bootstrap_servers(self) -> str:
         """The broker as this machine reaches it."""
+
+    @property
+    def secrets(self) -> Secrets | None:
+        """The files of SECURE=1; None without it."""
+
+    def login(self) -> Mapping[str, str]:
+        """How this machine's tools log in to the broker: settings by the names of fields; none where nobody has to."""
 
     def services(self) -> Mapping[str, Service]:
         """The definition in force, by service name."""

@@ -79,7 +79,7 @@ class Run:
         if not any(service.sink in COUNTED_SINKS for service in services.values()):
             raise OperatorError("No consumer runs whose records can be counted.", "Start the stack: make up")
         topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
-        view = KafkaView(stack.bootstrap_servers, topic)
+        view = KafkaView(stack.bootstrap_servers, topic, stack.login())
         outputs = {
             group: stack.open_output(each.name) for group, each in services.items() if each.sink in COUNTED_SINKS
         }

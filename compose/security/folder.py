@@ -87,32 +87,53 @@ class SecretFolder:
         now = now or datetime.now(UTC)
         wanted = sorted({ADMIN, *principals})
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        authority = self._authority(now)
         if self.scram_arguments.exists():
             self._refuse_unknown(wanted)
-        self._write(self.truststore, authority.certificate)
+        authority = self._authority(now)
         self._write(self.path / "broker" / "client.properties", _CLIENT_PROPERTIES.format(folder=CONTAINER_FOLDER))
         self._write(self.path / "broker" / "format.properties", _FORMAT_PROPERTIES)
         passwords = {principal: self._password(principal) for principal in wanted}
-        for principal in wanted:
-            self._write(self.client(principal) / "ca.pem", authority.certificate)
+        self._tell_whom_to_trust()
         if not self.scram_arguments.exists():
             self._write(self.scram_arguments, _scram_arguments(passwords))
         if not self.keystore.exists() or _identity_in(self.keystore).expires_at < now + RENEW_BEFORE:
             self._issue(authority, now)
 
-    def renew(self, now: datetime | None = None) -> datetime:
-        """A new key and certificate for the broker; the moment when they end. The broker has to be told."""
+    def renew(self, *, authority: bool = False, now: datetime | None = None) -> datetime:
+        """A new key and certificate for the broker; the moment when they end. The broker has to be told.
+
+        With `authority` a new one signs them, and the one before it is trusted until the next time. Then the broker has
+        to be started anew: in one that runs Kafka takes no certificate that it would not have trusted before.
+        """
         now = now or datetime.now(UTC)
+        if authority:
+            self._write(self._previous_file, self._authority(now).certificate, private=True)
+            self._authority_file.unlink()
+            self._authority(now)
+            self._tell_whom_to_trust()
         self._issue(self._authority(now), now)
         return _identity_in(self.keystore).expires_at
 
+    @property
+    def _authority_file(self) -> Path:
+        return self.path / "authority" / "authority.pem"
+
+    @property
+    def _previous_file(self) -> Path:
+        return self.path / "authority" / "previous.pem"
+
     def _authority(self, now: datetime) -> Identity:
-        file = self.path / "authority" / "authority.pem"
-        if not file.exists():
+        if not self._authority_file.exists():
             made = make_authority("nginx-kafka-pipeline", now)
-            self._write(file, made.key + made.certificate, private=True)
-        return _identity_in(file)
+            self._write(self._authority_file, made.key + made.certificate, private=True)
+        return _identity_in(self._authority_file)
+
+    def _tell_whom_to_trust(self) -> None:
+        previous = self._previous_file.read_text() if self._previous_file.exists() else ""
+        trusted = _identity_in(self._authority_file).certificate + previous
+        self._write(self.truststore, trusted)
+        for client in (self.path / "clients").iterdir():
+            self._write(client / "ca.pem", trusted)
 
     def _issue(self, authority: Identity, now: datetime) -> None:
         made = issue(authority, BROKER, REACHED_BY, now)
