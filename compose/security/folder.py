@@ -156,7 +156,8 @@ class SecretFolder:
     def _write(self, path: Path, text: str, *, private: bool = False) -> None:
         """In one step, with its mode from the beginning."""
         shared = self.gid is not None and not private
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         if shared:
             os.chown(path.parent, -1, self.gid or 0)
             path.parent.chmod(0o750)
