@@ -94,14 +94,14 @@ def written(folder: Path, encrypted_with: bytes | None = None) -> dict[str, Path
     return {name: folder / name for name in files}
 
 
-def ssl_settings(files: dict[str, Path], **more: Path) -> KafkaSettings:
+def ssl_settings(files: dict[str, Path], key_password_file: Path | None = None) -> KafkaSettings:
     return KafkaSettings(
         service_name="x",
         kafka_security_protocol="SSL",
         kafka_ssl_ca_file=files["ca"],
         kafka_ssl_certificate_file=files["certificate"],
         kafka_ssl_key_file=files["key"],
-        **more,
+        kafka_ssl_key_password_file=key_password_file,
     )
 
 
@@ -114,7 +114,7 @@ def test_certificates_with_a_key_of_their_own_are_used(tmp_path: Path) -> None:
 def test_a_locked_key_needs_its_password(tmp_path: Path) -> None:
     """And without one nobody is asked on the terminal."""
     files = written(tmp_path, encrypted_with=b"secret")
-    assert read_context(ssl_settings(files, kafka_ssl_key_password_file=files["password"]))
+    assert read_context(ssl_settings(files, files["password"]))
     with pytest.raises(InvalidSettings, match=r"KAFKA_SSL_CERTIFICATE_FILE=.*certificate with KAFKA_SSL_KEY_FILE="):
         read_context(ssl_settings(files))
 
