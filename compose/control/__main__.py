@@ -15,7 +15,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from compose.control import develop, report, secured, verbs
-from compose.control.choices import check_numbers, known_variables, with_log_files, with_nginx_conf
+from compose.control.choices import check_numbers, known_variables, not_taken, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.stack import Stack
 from compose.control.state import Mode, StackState, StateFile, exclusive
@@ -150,6 +150,8 @@ def _run(verb: str, words: Sequence[str]) -> int:
         return _formats()
     if verb in develop.VERBS:
         return develop.VERBS[verb](ROOT)
+    for line in not_taken(os.environ) if verb in ("up", "scale") else ():
+        report.bad(f"Note: {line}")
     alone = nullcontext() if verb in verbs.LOOKING_VERBS else exclusive(ROOT / ".run")
     with alone:
         return verbs.STACK_VERBS[verb](open_stack(ROOT), options(), words)

@@ -15,6 +15,8 @@ LOG_FOLDER = "/var/log/nginx"
 NGINX_FOLDER = "/etc/nginx"
 # Variables that no Compose file refers to and that change what the verbs do all the same.
 OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME", "SECURE"})
+# Settings that each service of the Compose files has a value of its own for, or none.
+OF_ONE_SERVICE = ("SERVICE_NAME", "SINK", "TRANSFORM")
 MAX_REPLICAS = 64
 MAX_DEMO_RATE = 100_000
 NOTHING_CHANGED = "Correct the variable and run `make up` again. Nothing was changed."
@@ -23,6 +25,13 @@ NOTHING_CHANGED = "Correct the variable and run `make up` again. Nothing was cha
 def known_variables(names: frozenset[str], source: Mapping[str, str | None]) -> dict[str, str]:
     """Those variables of a source, the shell's or .env's, that the stack knows."""
     return {name: value for name, value in source.items() if name in names | OTHER_VARIABLES and value is not None}
+
+
+def not_taken(typed: Mapping[str, str]) -> Iterator[str]:
+    """What was typed, or is in the environment, and would change nothing: one sentence each."""
+    for name in OF_ONE_SERVICE:
+        if value := typed.get(name):
+            yield f"{name}={value} changes nothing: services have their own. See docs/adding-a-consumer.md"
 
 
 def check_numbers(variables: Mapping[str, str]) -> None:

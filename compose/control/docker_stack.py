@@ -16,6 +16,7 @@ from typing import Any
 
 from compose.control import health, secured
 from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted, uses_own_database
+from compose.control.crash_loop import HAPPENED, Starts
 from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
@@ -234,20 +235,24 @@ class DockerStack:
             yield from check_logs([pattern.replace("/var/log/nginx", folder.rstrip("/"), 1) for pattern in own])
 
     def _wait_until_ready(self, tell: Tell) -> None:
-        deadline, told = time.monotonic() + READY_TIMEOUT_S, time.monotonic()
+        deadline, told, starts = time.monotonic() + READY_TIMEOUT_S, time.monotonic(), Starts()
         while waiting := [replica for replica in self.replicas() if replica.health != health.READY]:
+            if looping := starts.looping(waiting):
+                raise self._failure(looping, HAPPENED)
             if time.monotonic() > deadline:
-                first = waiting[0]
-                said = self._run(["docker", "logs", "--tail", "5", first.name], ASK_TIMEOUT_S)
-                raise OperatorError(
-                    f"{first.name} is not ready after {READY_TIMEOUT_S:g} s ({first.state}, {first.health}). "
-                    f"The last that it said:\n{said.stdout}{said.stderr}",
-                    f"make logs SERVICE={first.service}, then: make up",
-                )
+                state = f"({waiting[0].state}, {waiting[0].health})"
+                raise self._failure(waiting[0], f"is not ready after {READY_TIMEOUT_S:g} s {state}")
             if time.monotonic() - told > TELL_INTERVAL_S:
                 told = time.monotonic()
                 tell("  waiting for " + ", ".join(f"{replica.name} ({replica.health})" for replica in waiting))
             time.sleep(POLL_INTERVAL_S)
+
+    def _failure(self, replica: Replica, happened: str) -> OperatorError:
+        said = "\n".join(f"  {line[:300]}" for line in self.last_lines(replica, 5)) or "  (nothing)"
+        return OperatorError(
+            f"{replica.name} {happened}. The last that it said:\n{said}",
+            f"make logs SERVICE={replica.service}, then: make up",
+        )
 
     def replicas(self) -> Sequence[Replica]:
         listed = parse_containers(self._must(self._command("ps", "--all", "--format", "json"), ASK_TIMEOUT_S))
@@ -286,19 +291,29 @@ class DockerStack:
         self._wait_until_ready(tell)
 
     def scale(self, wanted: Mapping[str, int], tell: Tell) -> None:
-        if not any(replica.running for replica in self.replicas()):
+        replicas = self.replicas()
+        if not any(replica.running for replica in replicas):
             raise OperatorError("The stack does not run.", "Start it: make up")
         self._state = self._state.model_copy(update={"scale": {**self._state.scale, **wanted}})
         self._state_file.save(self._state)
         scaled = [word for name, count in wanted.items() for word in ("--scale", f"{name}={count}")]
         writers = [self._services[name] for name, count in wanted.items() if count]
         beside = [DATABASE] if uses_own_database(writers, self._variables) else []
+        self._remove_unwell([replica for replica in replicas if replica.service in wanted], tell)
         # Not --no-deps: Compose would label the new containers with another definition than `up` does, which then
         # recreated them.
         self._must(
             self._command("up", "--detach", "--no-recreate", *scaled, *beside, *wanted), UP_TIMEOUT_S, shown=True
         )
         self._wait_until_ready(tell)
+
+    def _remove_unwell(self, replicas: Sequence[Replica], tell: Tell) -> None:
+        """Of the services that are scaled: --no-recreate would leave them their old definition, which may be why."""
+        unwell = [replica.name for replica in replicas if replica.health != health.READY]
+        if unwell:
+            tell(f"Replacing {', '.join(unwell)}, which {'is' if len(unwell) == 1 else 'are'} not ready.")
+            self._must(["docker", "stop", *unwell], DOWN_TIMEOUT_S)
+            self._must(["docker", "rm", *unwell], ASK_TIMEOUT_S)
 
     def ask(self, replica: Replica, path: str) -> str:
         port = self._services[replica.service].environment["HTTP_PORT"]

@@ -85,7 +85,7 @@ def reset_group(stack: Stack, wanted: Reset, ask: Callable[[str], bool]) -> int:
     if not any(move.to != move.committed for move in moves):
         report.good(f"Group {group.name} is there already. Nothing to do.")
         return 0
-    if not ask(f"Group {group.name} goes on from there."):
+    if not ask(f"That becomes what group {group.name} has committed."):
         report.say("Nothing was changed.")
         return 1
     try:
@@ -105,7 +105,12 @@ def _show_result(view: KafkaView, group: Group, moves: Sequence[reset_plan.Move]
         report.bad("That is not what was committed: somebody else commits for this group. Look with: make groups")
         return 1
     start = f" Start it again: make scale {service.name}={service.replicas or 1}" if service else ""
-    report.good(f"Group {group.name} goes on from there.{start}")
+    if service and reset_plan.overrules(service.sink):
+        report.good(
+            f"That is committed; where SINK={service.sink} has offsets of its own, it goes on from those.{start}"
+        )
+    else:
+        report.good(f"Group {group.name} goes on from there.{start}")
     return 0
 
 

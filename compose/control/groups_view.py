@@ -150,7 +150,7 @@ def document(topic: str, seen: GroupsSeen, groups: Sequence[GroupView]) -> dict[
 def remarks(group: GroupView) -> Iterator[str]:
     """What the table of a group does not say, in sentences."""
     if group.state is None:
-        yield "Its state is not known: no such group is described by the broker, or it speaks a newer protocol."
+        yield _stateless(group)
     if not group.members and group.state is not None:
         yield "Nobody reads: it has no members."
     if group.read_by_nobody:
@@ -166,3 +166,9 @@ def remarks(group: GroupView) -> Iterator[str]:
         yield f"It committed more than partitions {', '.join(map(str, ahead))} hold: the topic was made anew since."
     if group.rebalances is not None:
         yield f"Assignments since its replicas started: {group.rebalances}."
+
+
+def _stateless(group: GroupView) -> str:
+    if any(one.committed is not None for one in group.partitions):
+        return "Its state is not known: the broker describes no such group, or it speaks a newer protocol."
+    return "The broker knows of no such group. Is that its name? make groups lists those that read this topic."

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from compose.control import health, report, secured
 from compose.control.choices import check_logs, demo_wanted, uses_own_database
+from compose.control.crash_loop import HAPPENED, Starts
 from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
@@ -269,9 +270,11 @@ class LocalStack:
 
     def _wait_until_ready(self, tell: Tell) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
-        told = time.monotonic()
+        told, starts = time.monotonic(), Starts()
         while waiting := [replica for replica in self.replicas() if replica.health != health.READY]:
             self._fail_if_given_up([replica.name for replica in waiting])
+            if looping := starts.looping(waiting):
+                raise self._failure(looping.name, HAPPENED)
             if time.monotonic() > deadline:
                 raise self._failure(waiting[0].name, f"is not ready after {READY_TIMEOUT_S:g} s: {waiting[0].health}")
             if time.monotonic() - told > TELL_INTERVAL_S:

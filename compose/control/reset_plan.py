@@ -14,10 +14,19 @@ from shared.tools.moments import parse_moment
 
 Target = Literal["earliest", "latest"] | int | datetime
 EXAMPLE = "Try: make reset-group GROUP=consumer TO=-2h, or TO=earliest, latest, 2026-11-22T16:00 or an offset."
-# Sinks that keep their own position with what they stored.
-KEEPS_OFFSETS = frozenset({"archive", "postgres", "alerts"})
-# Sinks that write what comes again once more to a place where it is already.
-WRITES_AGAIN = frozenset({"kafka"})
+# Sinks that go on from offsets of their own, and what makes them forget those.
+KEEPS_OFFSETS = {
+    "postgres": "To store records again give it a new table (POSTGRES_TABLE), and start it after that.",
+    "alerts": "To count records again move ALERTS_DIR/state.json away, and start it after that.",
+}
+# What becomes of records at sinks that go on from what is committed, where that is not plain.
+EFFECTS = {
+    "archive": (
+        "SINK=archive passes over what comes again and is archived already, and archives what is not. "
+        "What is skipped here is not archived."
+    ),
+    "kafka": "SINK=kafka goes on from what is committed here: what comes again, it writes to its topic once more.",
+}
 
 
 def parse_target(text: str | None, now: datetime) -> Target:
@@ -92,12 +101,15 @@ def warning(sink: str | None) -> str | None:
             "This stack has no service of this group, so its sink is not known. One that keeps its own offsets goes on "
             "from those, whatever is committed here."
         )
-    if sink in KEEPS_OFFSETS:
+    if overrules(sink):
         return (
-            f"SINK={sink} keeps its own offsets with what it stored, and goes on from those whatever is committed: "
-            "what it holds does not come again, and nothing is skipped. To store it anew, give the service another "
-            "group (SERVICE_NAME) and an empty place to store in."
+            f"SINK={sink} keeps its own offsets with what it stored, and goes on from those, not from what was set: "
+            "what it holds does not come again, and nothing behind that is skipped. Only partitions that it holds "
+            f"nothing of begin as shown. {KEEPS_OFFSETS[sink]}"
         )
-    if sink in WRITES_AGAIN:
-        return f"SINK={sink} goes on from what is committed here: what comes again, it writes to its topic once more."
-    return None
+    return EFFECTS.get(sink)
+
+
+def overrules(sink: str) -> bool:
+    """Whether a sink may go on from elsewhere than what is committed."""
+    return sink in KEEPS_OFFSETS

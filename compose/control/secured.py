@@ -20,6 +20,8 @@ OVERLAY = Path("compose") / "secure.yaml"
 FOLDER = Path(".run") / "secure"
 USER = "KAFKA_SASL_USERNAME"
 LOGIN_SETTINGS = ("KAFKA_SECURITY_", "KAFKA_SASL_", "KAFKA_SSL_")
+# What these may be beside SECURE=1.
+_OWN_BROKER = {"KAFKA": ("", "kraft"), "KAFKA_BOOTSTRAP_SERVERS": ("",)}
 SERVED_TIMEOUT_S = 15.0
 POLL_INTERVAL_S = 0.2
 
@@ -38,6 +40,12 @@ def is_wanted(variables: Mapping[str, str]) -> bool:
     value = variables.get("SECURE", "")
     if value not in ("", "0", "1"):
         raise OperatorError(f"SECURE={value} is not known.", "Use SECURE=1, or leave it out.")
+    for name, own in _OWN_BROKER.items():
+        if value == "1" and variables.get(name, "") not in own:
+            raise OperatorError(
+                f"SECURE=1 secures the one broker of the stack's own; {name}={variables[name]} is another Kafka.",
+                "Leave one of them out (an empty value takes an earlier choice back).",
+            )
     return value == "1"
 
 

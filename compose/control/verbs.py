@@ -206,7 +206,8 @@ def clean(stack: Stack, options: Options, _words: Sequence[str]) -> int:
 def _confirmed(verb: str, question: str) -> bool:
     if not sys.stdin.isatty():
         raise OperatorError(
-            f"{verb} asks first, and there is no terminal to answer on.", f"Say it by: make {verb} YES=1"
+            f"{verb} asks first, and there is no terminal to answer on.",
+            f"Say yes beforehand: the same `make {verb} …` with YES=1",
         )
     return input(f"{question} Type yes: ").strip().lower() == "yes"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from services.consumer.app import serve
+from services.consumer.app import check_files, serve
 from services.consumer.settings import ConsumerSettings
 from shared.runtime.lifecycle import main
 
@@ -27,4 +27,4 @@ a second one ends at once. Exit code 2: a setting is wrong; 1: the work cannot g
 """
 
 if __name__ == "__main__":
-    sys.exit(main(ConsumerSettings, USAGE, serve))
+    sys.exit(main(ConsumerSettings, USAGE, serve, check_files))

@@ -17,6 +17,7 @@ from services.consumer.pipeline import Pipeline
 from services.consumer.readiness import Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks import SINKS
+from services.consumer.sinks.alerts.sink import AlertsSink
 from services.consumer.sinks.base import Measured, Sink
 from services.consumer.supervisor import Supervisor
 from services.consumer.tools import Tools
@@ -29,6 +30,12 @@ from shared.runtime.logging import get_logger
 BROKER_RETRY_FIRST_S = 0.2
 BROKER_RETRY_LONGEST_S = 5.0
 SINK_RETRY_FIRST_S = 0.1
+
+
+def check_files(settings: ConsumerSettings) -> None:
+    """Read what ALERTS_FILE and ALERTS_WEBHOOK_URL_FILE name. Raises InvalidSettings."""
+    if settings.sink_name == "alerts":
+        AlertsSink.from_settings(settings)
 
 
 async def serve(settings: ConsumerSettings, shutdown: Shutdown) -> None:

@@ -24,6 +24,7 @@ from services.consumer.progress import PartitionProgress
 from services.consumer.readiness import Obstacle
 from services.consumer.retry import Breaker, Piece, Waiting
 from services.consumer.settings import ConsumerSettings
+from services.consumer.sinks.base import OffsetKeeper
 from services.consumer.tools import Tools
 from shared.errors import BatchFailed, FatalError, RecordsRejected, SinkUnavailable
 from shared.schemas import DeadLetterReason
@@ -80,6 +81,12 @@ class Feeder:
             self._waiting.pop(partition, None)
         self._count_in_flight()
 
+    def idle(self) -> None:
+        """This replica has no partitions. Nothing asks the sink then, so what it was found to be holds up nobody."""
+        self._resume_failed = False
+        self._breaker.close()
+        self._tools.readiness.forget(Obstacle.SINK)
+
     async def resume(self, partitions: Collection[int]) -> Mapping[int, int] | None:
         """Ask the sink where it had come to, after an assignment; None while it is away, and then it is asked again.
 
@@ -88,7 +95,9 @@ class Feeder:
         if self._resume_failed and not self._breaker.is_due(time.monotonic()):
             return None
         try:
-            offsets = await self._tools.sink.resume(self._settings.kafka_topic, partitions)
+            offsets: Mapping[int, int] = await self._timed(
+                self._tools.sink.resume(self._settings.kafka_topic, partitions)
+            )
         except SinkUnavailable as error:
             self._resume_failed = True
             self._sink_is_away(error)
@@ -152,8 +161,7 @@ class Feeder:
         piece = waiting.pieces[0]
         waiting.tried_at = time.monotonic()
         try:
-            if piece.batch.records:
-                await self._timed(self._tools.sink.write(piece.batch))
+            await self._offer(piece.batch)
         except SinkUnavailable as error:
             self._sink_is_away(error)
             return False
@@ -161,10 +169,18 @@ class Feeder:
             return await self._failed(waiting, piece, error)
         except RecordsRejected as error:
             return await self._rejected(waiting, piece, error)
-        if piece.batch.records:
-            self._sink_works()
         self._done(waiting)
         return True
+
+    async def _offer(self, batch: DecodedBatch) -> None:
+        """Raises what `write` raises."""
+        sink = self._tools.sink
+        if batch.records:
+            await self._timed(sink.write(batch))
+            self._sink_works()
+        elif isinstance(sink, OffsetKeeper):
+            await self._timed(sink.skip(batch))
+            self._sink_answers()
 
     def _done(self, waiting: Waiting) -> None:
         piece = waiting.pieces.popleft()
@@ -195,8 +211,8 @@ class Feeder:
         piece.failures += 1
         if self._still_takes_nothing(error):
             return False
-        offsets = error.offsets
-        if offsets is not None and 0 < len(offsets) < len(piece.batch.offsets):
+        offsets = (error.offsets or frozenset()).intersection(piece.batch.offsets)
+        if 0 < len(offsets) < len(piece.batch.offsets):
             return await self._take_the_rest(waiting, piece, error, offsets)
         if len(piece.batch.records) > 1:
             waiting.replace_first(piece.split())
@@ -207,8 +223,10 @@ class Feeder:
         self, waiting: Waiting, piece: Piece, error: RecordsRejected, offsets: frozenset[int]
     ) -> bool:
         """First set aside, then try what is left: until that is taken too, nothing of the batch is committed."""
-        await self._set_aside(piece, offsets, DeadLetterReason.SINK_REJECTED, error)
-        waiting.replace_first([Piece(piece.batch.without(offsets), piece.polled_at)])
+        if not self._settings.sink_breaker_after:
+            self._sink_is_away(error)
+            return False
+        await self._set_aside(waiting, piece, offsets, DeadLetterReason.SINK_REJECTED, error)
         return True
 
     async def _give_up(
@@ -218,13 +236,13 @@ class Feeder:
         if not self._breaker.may_set_aside():
             self._sink_is_away(error)
             return False
-        await self._set_aside(piece, piece.batch.offsets, reason, error)
+        await self._set_aside(waiting, piece, piece.batch.offsets, reason, error)
         self._breaker.set_aside(1)
-        self._done(waiting)
         return True
 
     async def _set_aside(
         self,
+        waiting: Waiting,
         piece: Piece,
         offsets: Collection[int],
         reason: DeadLetterReason,
@@ -233,6 +251,7 @@ class Feeder:
         failure = Failure(reason, str(error), error.cause_name, piece.failures)
         letters = letters_of(piece.batch, offsets, failure, self._settings.group_id, self._settings.service_name)
         await self._tools.dead_letters.publish(letters)
+        waiting.replace_first([Piece(piece.batch.without(offsets), piece.polled_at)])
 
     def _sink_is_away(self, error: Exception) -> None:
         self._breaker.open(time.monotonic())
@@ -241,28 +260,33 @@ class Feeder:
 
     def _still_takes_nothing(self, error: BatchFailed | RecordsRejected) -> bool:
         """Whether a sink that was down is so still. One that was away, and now fails at a batch, is back."""
-        self._breaker.answered()
+        self._sink_answers()
         if self._breaker.is_open:
             self._sink_is_away(error)
             return True
-        self._tools.readiness.clear(Obstacle.SINK)
         return False
+
+    def _sink_answers(self) -> None:
+        self._breaker.answered()
+        if not self._breaker.is_open:
+            self._tools.readiness.clear(Obstacle.SINK)
 
     def _sink_works(self) -> None:
         self._breaker.close()
         self._tools.readiness.clear(Obstacle.SINK)
 
-    async def _timed(self, attempt: Coroutine[Any, Any, None]) -> None:
-        """Raises FatalError when it takes so long that the sink counts as stuck."""
+    async def _timed(self, attempt: Coroutine[Any, Any, Any]) -> Any:
+        """Its result. Raises FatalError when it takes so long that the sink counts as stuck."""
         self._busy_since = time.monotonic()
         try:
             async with asyncio.timeout(self._attempt_limit_s) as limit:
-                await attempt
+                return await attempt
         except TimeoutError:
             if not limit.expired():
                 raise
             raise FatalError(
-                f"the sink has had one batch for {self._attempt_limit_s:g} s, MAX_POLL_INTERVAL_MS: it counts as stuck"
+                f"the sink has been at one call for {self._attempt_limit_s:g} s, MAX_POLL_INTERVAL_MS: "
+                "it counts as stuck"
             ) from None
         finally:
             self._busy_since = None

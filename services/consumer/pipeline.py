@@ -93,7 +93,7 @@ class Pipeline:
         self._tools.health.progressed()
         # Taken before the turn is waited for: what was polled under one assignment is never work of the next one.
         polled_for = self.owned
-        self._check_ownership(reader, polled.batches)
+        self._check_ownership(reader)
         async with self._turn:
             moved = await self._begin(reader, polled_for, polled.batches)
             for batch in polled.batches:
@@ -122,15 +122,15 @@ class Pipeline:
         if reader is not None:
             await reader.stop()
 
-    def _check_ownership(self, reader: GroupReader, batches: Sequence[RecordBatch]) -> None:
-        """Records of a partition that the group says is ours, and that is not in `_owned`, would be dropped for good.
+    def _check_ownership(self, reader: GroupReader) -> None:
+        """Records of a partition that the group says is ours, and that is not in `_owned`, are dropped for good.
 
         Raises RetryableError then: a new reader begins at what is committed. Shortly after a loss this is no fault.
         """
-        strange = sorted({batch.partition for batch in batches} & reader.assigned - self._owned.keys())
+        strange = sorted(reader.assigned - self._owned.keys())
         lost_lately = self._lost_at is not None and time.monotonic() - self._lost_at < LOST_GRACE_S
         if strange and not lost_lately:
-            raise RetryableError(f"records of partitions {strange} arrive, which this replica has let go")
+            raise RetryableError(f"the group still gives this replica partitions {strange}, which it has let go")
 
     async def _begin(
         self, reader: GroupReader, owned: Mapping[int, PartitionProgress], batches: Sequence[RecordBatch]
@@ -144,11 +144,12 @@ class Pipeline:
         fresh = {number: one for number, one in owned.items() if not one.begun and self._owned.get(number) is one}
         if not fresh:
             return ()
-        committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
         at_sink = await self._feeder.resume(fresh)
         if at_sink is None:
             reader.seek({batch.partition: batch.first_offset for batch in batches if batch.partition in fresh})
             return fresh.keys()
+        # Behind the sink, which may have to end what a predecessor was committing.
+        committed = await reader.committed(fresh, ANSWER_TIMEOUT_S)
         start = {partition: offset for partition, offset in {**committed, **at_sink}.items() if offset is not None}
         # A client that still looks for where to begin would overwrite the seek with what it finds.
         found = await asyncio.gather(*(reader.position(partition, ANSWER_TIMEOUT_S) for partition in start))
@@ -215,14 +216,15 @@ class Pipeline:
                 self._tools.log.warning("offsets_missing", partition=gap.partition, before=before, count=missing)
 
     def _commit_due(self) -> bool:
+        """A flush that failed does not wait for the interval, but for the time of its next attempt."""
         waited_s = time.monotonic() - self._committed_at
-        return waited_s >= self._settings.commit_interval_ms / 1000
+        return self._feeder.owes_a_flush or waited_s >= self._settings.commit_interval_ms / 1000
 
     def _poll_timeout_s(self) -> float:
         """No longer than the commit, or what waits for the sink, may wait."""
         now = time.monotonic()
         due = [now + POLL_TIMEOUT_S]
-        if any(progress.has_taken for progress in self._owned.values()):
+        if not self._feeder.owes_a_flush and any(progress.has_taken for progress in self._owned.values()):
             due.append(self._committed_at + self._settings.commit_interval_ms / 1000)
         if self._feeder.next_attempt_at is not None:
             due.append(self._feeder.next_attempt_at)
@@ -298,6 +300,8 @@ class Pipeline:
         self._tools.metrics.assigned_partitions.set(len(partitions))
         self._tools.metrics.rebalances.inc()
         self._tools.readiness.clear(Obstacle.GROUP)
+        if not partitions:
+            self._feeder.idle()
         self._tools.log.info("partitions_assigned", group=self._settings.group_id, partitions=sorted(partitions))
 
     def _lose(self, committing: Mapping[int, PartitionProgress]) -> None:

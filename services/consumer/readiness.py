@@ -46,6 +46,11 @@ class Readiness:
             self._log.info(f"{obstacle}_available", after_s=round(self._now() - since_and_why[0], 1))
         self._tell()
 
+    def forget(self, obstacle: Obstacle) -> None:
+        """Whether that works is not known any more, and nothing here needs it."""
+        self._standing.pop(obstacle, None)
+        self._tell()
+
     def _tell(self) -> None:
         reasons = [f"{obstacle}: {why}" for obstacle, (_since, why) in self._standing.items()]
         self._health.not_ready_because = "; ".join(reasons) or None

@@ -78,7 +78,11 @@ class Supervisor:
         try:
             await self._work_until_shutdown(watching)
             drained = await self._pipeline.disconnect()
-        except (RetryableError, FatalError):
+        except RetryableError:
+            drained = await self._pipeline.disconnect()
+            if drained or not self._shutdown.requested:
+                raise  # the next membership reads again what was not committed
+        except FatalError:
             await self._pipeline.disconnect()
             raise
         finally:

@@ -69,9 +69,9 @@ class Watch:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def _look_at_the_sink(self) -> None:
-        """One that never returns never fails either; the pipeline takes this back when the sink takes the batch."""
+        """One that never returns never fails either; the pipeline takes this back when the sink works."""
         if self._pipeline.sink_busy_for_s(self._now()) > SINK_BUSY_AFTER_S:
-            self._readiness.block(Obstacle.SINK, f"the sink has had one batch for more than {SINK_BUSY_AFTER_S:g} s")
+            self._readiness.block(Obstacle.SINK, f"the sink has been at one call for more than {SINK_BUSY_AFTER_S:g} s")
 
     async def _look(self, reader: GroupReader) -> None:
         owned = self._pipeline.owned

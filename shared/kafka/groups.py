@@ -1,6 +1,6 @@
 """What groups and topics look like from outside: members, their partitions, committed and end offsets, the records.
 
-For operators' tools; nothing here joins a group or commits.
+For operators' tools; nothing here joins a group or commits. Touches a private name of aiokafka 0.14.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
+from shared.kafka.committed import every_commit, once_loaded
 from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
@@ -85,7 +86,7 @@ async def list_groups(settings: KafkaSettings) -> list[str]:
     try:
         async with _translated("listing groups"):
             await start_client(admin, settings)
-            found = await admin.list_consumer_groups()
+            found = await once_loaded(admin.list_consumer_groups)
     finally:
         await admin.close()
     # Kafka Connect and share groups speak other protocols; groups that only commit have none.
@@ -93,19 +94,22 @@ async def list_groups(settings: KafkaSettings) -> list[str]:
 
 
 async def _describe_group(admin: AIOKafkaAdminClient, name: str, topic: str) -> Group:
-    coordinator = await admin.find_coordinator(name)
-    [response] = await admin.describe_consumer_groups([name], group_coordinator_id=coordinator)
-    [described] = response.groups
-    code, _name, state, _kind, _protocol, members, *_rest = described
-    error = kafka_errors.for_code(code)
-    if error is not kafka_errors.NoError and error is not kafka_errors.GroupIdNotFound:
-        raise error(f"group {name}")
-    offsets = await admin.list_consumer_group_offsets(name, group_coordinator_id=coordinator)
-    committed = {place.partition: found.offset for place, found in offsets.items() if place.topic == topic}
-    committed = {partition: offset for partition, offset in committed.items() if offset >= 0}
+    state, members = await once_loaded(lambda: _described(admin, name))
+    committed = await every_commit(admin._client, name, topic)
     described_members = tuple(_member(entry, topic) for entry in members)
     reads_topic = bool(committed) or any(_may_read(entry, topic) for entry in members)
     return Group(name, state, described_members, committed, reads_topic)
+
+
+async def _described(admin: AIOKafkaAdminClient, name: str) -> tuple[str, Sequence[Any]]:
+    """State and members of a group, as its coordinator describes them."""
+    coordinator = await admin.find_coordinator(name)
+    [response] = await admin.describe_consumer_groups([name], group_coordinator_id=coordinator)
+    [(code, _name, state, _kind, _protocol, members, *_rest)] = response.groups
+    error = kafka_errors.for_code(code)
+    if error is not kafka_errors.NoError and error is not kafka_errors.GroupIdNotFound:
+        raise error(f"group {name}")
+    return state, members
 
 
 def _member(entry: Sequence[Any], topic: str) -> Member:

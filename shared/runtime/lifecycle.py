@@ -66,20 +66,32 @@ async def happens(event: asyncio.Event, within_s: float) -> bool:
     return True
 
 
-def main(kind: type[Settings], usage: str, serve: Callable[[Settings, Shutdown], Awaitable[None]]) -> int:
+def _nothing_more(_settings: object) -> None:
+    """Each setting is right by itself, and no file belongs to them."""
+
+
+def main(
+    kind: type[Settings],
+    usage: str,
+    serve: Callable[[Settings, Shutdown], Awaitable[None]],
+    check: Callable[[Settings], None] = _nothing_more,
+) -> int:
     """Entry point of a service. Returns the exit code: 0 after a clean end, 1 after a fatal error, 2 for settings.
 
-    `--help` tells every setting, `--check` looks at them and ends.
+    `--help` tells every setting, `--check` looks at them and ends; `check` raises InvalidSettings for what they name.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(kind, usage))
         return 0
+    checking = "--check" in sys.argv[1:]
     try:
         settings = load_settings(kind)
+        if checking:
+            check(settings)
     except InvalidSettings as error:
         print(f"This service cannot start.\n{error}\nSee --help for every setting.", file=sys.stderr)
         return EXIT_SETTINGS
-    if "--check" in sys.argv[1:]:
+    if checking:
         print("The settings are right.")
         return 0
     configure_logging(settings)

@@ -16,7 +16,16 @@ import pytest
 
 from tests.integration.commit_cutter import Cut, cutting_commits
 from tests.integration.conftest import Topics
-from tests.integration.consumer_driver import Replica, assignments, committed, publish_numbers, running, until
+from tests.integration.consumer_driver import (
+    Replica,
+    assignments,
+    committed,
+    publish,
+    publish_numbers,
+    read_all,
+    running,
+    until,
+)
 from tests.postgres_server import PostgresServer, TestDatabase
 
 GROUP = "writer"
@@ -233,6 +242,26 @@ def test_a_replica_that_gets_its_partitions_while_the_database_is_away_waits(
         all_committed(broker, topics, 1600)
         assert first.terminate() == second.terminate() == 0
     audit(database, topics, 1600)
+
+
+def test_a_restart_sets_nothing_aside_again(
+    broker: str, topics: Topics, database: TestDatabase, settings: Mapping[str, str], tmp_path: Path
+) -> None:
+    """The stored offsets cover what is no record, too: by them reading goes on."""
+    publish_numbers(broker, topics, 0, topics.partition_count)
+    with running(broker, topics, tmp_path) as replicas:
+        first = replicas.start(GROUP, settings)
+        all_committed(broker, topics, topics.partition_count)
+        publish(broker, topics.records, [b"nonsense"] * 3, partition=0)
+        all_committed(broker, topics, topics.partition_count + 3)
+        first.kill()
+        publish_numbers(broker, topics, topics.partition_count, topics.partition_count)
+        second = replicas.start(GROUP, settings)
+        all_committed(broker, topics, 2 * topics.partition_count + 3)
+        assert second.terminate() == 0
+        assert not second.events("records_dead_lettered")
+    read_all(broker, topics.dead_letters, 3, topics.partition_count)
+    assert count_stored(database) == 2 * topics.partition_count
 
 
 def test_commits_that_nobody_hears_of_double_nothing(

@@ -204,14 +204,16 @@ def test_offsets_are_clipped_to_what_is_there(broker: str, topics: Topics, capsy
     """Only of the partitions that were named, and after a yes; for a new group too. A sink of its own mind is told."""
     group = new_group("clipped")
     publish_numbers(broker, topics, 0, 80)
-    stack = stack_of(broker, topics, **{group: "archive"})
+    stack = stack_of(broker, topics, **{group: "postgres"})
     assert reset_group(stack, Reset(group, "25", "2, 5"), lambda _: False) == 1
     assert committed(broker, group, topics.records) == {}
     assert reset_group(stack, Reset(group, "25", "2, 5"), lambda _: True) == 0
     assert committed(broker, group, topics.records) == {2: 10, 5: 10}
     told = capsys.readouterr().out
     assert "asked for 25, which is not there" in told
-    assert "SINK=archive keeps its own offsets" in told
+    assert "SINK=postgres keeps its own offsets" in told
+    assert "where SINK=postgres has offsets of its own, it goes on from those" in told
+    assert "goes on from there" not in told
     assert reset_group(stack, Reset(group, "earliest", "5"), lambda _: True) == 0
     assert committed(broker, group, topics.records) == {2: 10, 5: 0}
     assert reset_group(stack, Reset(group, "earliest", "5"), no) == 0, "it is there already"

@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition as AioTopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import NotCoordinatorError
-from aiokafka.protocol.commit import OffsetFetchRequest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from compose.local.broker import Broker
 from shared.errors import Fenced
+from shared.kafka.committed import committed_offsets
 from shared.kafka.consumer import GroupReader, Membership
+from shared.kafka.offset_fetch import StableOffsetFetch
 from shared.kafka.partitioner import partition_of_key
 from shared.kafka.transactions import GroupOffsets, Outgoing, TransactionalPublisher
 from shared.runtime.settings import KafkaSettings
@@ -375,9 +377,9 @@ def settings_of(broker: str, topics: Topics) -> KafkaSettings:
     )
 
 
-async def publisher_of(broker: str, topics: Topics, output: Output) -> TransactionalPublisher:
+async def publisher_of(broker: str, topics: Topics, output: Output, partition: int = 0) -> TransactionalPublisher:
     return await TransactionalPublisher.start(
-        settings_of(broker, topics), f"{GROUP}-{topics.records}-0", [output.topic]
+        settings_of(broker, topics), f"{GROUP}-{topics.records}-{partition}", [output.topic]
     )
 
 
@@ -416,7 +418,7 @@ async def test_a_coordinator_that_is_none_is_not_taken_for_one_that_knows_nothin
 
     async def refuse_once(self: AIOKafkaClient, node: int, request: object, **options: object) -> object:
         answer = await send(self, node, request, **options)
-        if isinstance(request, OffsetFetchRequest) and not refused:
+        if isinstance(request, StableOffsetFetch) and not refused:
             refused.append(request)
             answer.topics, answer.error_code = [], NotCoordinatorError.errno
         return answer
@@ -425,6 +427,37 @@ async def test_a_coordinator_that_is_none_is_not_taken_for_one_that_knows_nothin
     assert await publisher.committed(GROUP, topics.records, 0) == 7
     assert refused
     await publisher.close()
+
+
+async def test_an_offset_that_a_transaction_may_commit_is_waited_for(
+    broker: str, topics: Topics, output: Output
+) -> None:
+    """What was committed before is no answer while that is open. Who starts the name anew ends it first."""
+    reader = await publisher_of(broker, topics, output, partition=1)
+
+    async def ask() -> int | None:
+        found = await committed_offsets(reader._client.client, GROUP, topics.records, [0])
+        return found[0]
+
+    async def begin(offset: int) -> TransactionalPublisher:
+        publisher = await publisher_of(broker, topics, output)
+        await publisher._client.begin_transaction()
+        place = AioTopicPartition(topics.records, 0)
+        await publisher._client.send_offsets_to_transaction({place: offset}, GROUP)
+        return publisher
+
+    first = await begin(7)
+    asking = asyncio.create_task(ask())
+    await asyncio.wait({asking}, timeout=1.0)
+    assert not asking.done()
+    await first._client.commit_transaction()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await asking == 7
+    second = await begin(9)
+    heir = await publisher_of(broker, topics, output)
+    assert await heir.committed(GROUP, topics.records, 0) == 7
+    for publisher in (first, second, heir, reader):
+        await publisher.close()
 
 
 @pytest.mark.parametrize(("level", "numbers"), [("read_committed", [0, 3]), ("read_uncommitted", [0, 1, 2, 3, 4])])

@@ -188,6 +188,18 @@ async def test_what_is_stored_is_where_reading_begins(database: TestDatabase) ->
         assert await sink.resume(TOPIC, [3]) == {}
 
 
+async def test_a_batch_without_rows_moves_the_stored_offset(database: TestDatabase) -> None:
+    """Also behind a transaction whose outcome is not known: that one is found out as it was."""
+    async with opened(database) as sink:
+        await sink.write(batch(0, 5))
+        await sink.flush()
+        await sink.skip(replace(batch(5, 5), first_offset=5, next_offset=10).without(range(5, 10)))
+        await sink.flush()
+    async with opened(database) as sink:
+        assert await sink.resume(TOPIC, [3]) == {3: 10}
+    assert stored(database) == [*range(5)]
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_zombie_stores_nothing(database: TestDatabase, known: bool) -> None:
     """Its heir has gone on, from a stored offset or from none; of its other partitions it stores nothing either."""

@@ -53,6 +53,16 @@ class CommittingSink(Protocol):
 
 
 @runtime_checkable
+class OffsetKeeper(Protocol):
+    """A sink whose `resume` tells offsets that it keeps with its output. Those of batches that hold no record for it
+    belong there, too: else what was set aside of them would be read, and set aside, again after each start.
+    """
+
+    async def skip(self, batch: DecodedBatch) -> None:
+        """Called instead of `write` for a batch without records. Raises as `flush` does."""
+
+
+@runtime_checkable
 class Measured(Protocol):
     """A sink with metrics of its own."""
 

@@ -124,7 +124,7 @@ class KafkaSink:
         try:
             limit_bytes = await max_message_bytes(self._settings, [self._topic])
             await _for_all(fresh, lambda output: self._start(output, limit_bytes))
-        except RetryableError as error:
+        except (RetryableError, Fenced) as error:  # fenced by a predecessor that has not noticed yet that it is one
             self.forget(partitions)
             raise SinkUnavailable(f"{self._topic} cannot be written to: {error}") from error
         return {output.partition: output.committed_to for output in fresh if output.committed_to is not None}

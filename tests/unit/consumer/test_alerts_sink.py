@@ -134,6 +134,15 @@ async def test_a_restart_goes_on_where_the_state_is(tmp_path: Path) -> None:
     assert saved(tmp_path)["counting"]["windows"]["100"]["requests"] == 4
 
 
+async def test_a_batch_without_a_record_moves_the_state(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (sink, _begin):
+        await sink.write(timed([1001, 1002]))
+        await sink.skip(batch(2, 3, 0).without([2, 3, 4]))
+        await sink.flush()
+    async with opened(tmp_path) as (_sink, begin):
+        assert begin == {0: 5}
+
+
 async def test_a_forgotten_partition_goes_on_where_it_was(tmp_path: Path) -> None:
     """Nobody else can have counted it, so what is not flushed stays; others are unharmed."""
     async with opened(tmp_path, partitions=[0, 1]) as (sink, _begin):

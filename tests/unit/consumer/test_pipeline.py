@@ -11,11 +11,12 @@ from typing import Any, cast
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from services.consumer.dead_letters import DeadLetterQueue
 from services.consumer.decode import DecodedBatch
 from services.consumer.metrics import Metrics
-from services.consumer.pipeline import Pipeline
+from services.consumer.pipeline import POLL_TIMEOUT_S, Pipeline
 from services.consumer.readiness import Readiness
 from services.consumer.settings import ConsumerSettings
 from services.consumer.tools import Tools
@@ -49,8 +50,10 @@ class Reader:
         self.first_kept: int | None = None  # None: the broker does not answer
         self.resting: frozenset[int] = frozenset()
         self.sought: dict[int, int] = {}
+        self.timeout_s = 0.0
 
-    async def poll(self, _max_records: int, _timeout_s: float) -> Polled:
+    async def poll(self, _max_records: int, timeout_s: float) -> Polled:
+        self.timeout_s = timeout_s
         return self.polls.pop(0)
 
     async def committed(self, partitions: Collection[int], _timeout_s: float) -> dict[int, int | None]:
@@ -87,6 +90,7 @@ class Taking:
         self.forgotten: list[int] = []
         self.on_write: Callable[[DecodedBatch], Awaitable[None]] | None = None
         self.on_flush: Callable[[], Awaitable[None]] | None = None
+        self.on_resume: Callable[[], Awaitable[None]] | None = None
         self.resumes_at: dict[int, int] = {}
         self.is_away_on_resume = False
 
@@ -94,6 +98,8 @@ class Taking:
         """Nothing to do."""
 
     async def resume(self, _topic: str, partitions: Collection[int]) -> Mapping[int, int]:
+        if self.on_resume is not None:
+            await self.on_resume()
         if self.is_away_on_resume:
             raise SinkUnavailable("no answer")
         return {partition: offset for partition, offset in self.resumes_at.items() if partition in partitions}
@@ -127,11 +133,11 @@ class Letters:
 class Bench:
     """A pipeline with its reader and sink."""
 
-    def __init__(self, *, sink_pause_s: float = 0.001, **given: Any) -> None:
-        settings = ConsumerSettings(service_name="test", commit_interval_ms=1, **given)
+    def __init__(self, *, sink_pause_s: float = 0.001, sink: Taking | None = None, **given: Any) -> None:
+        settings = ConsumerSettings(**{"service_name": "test", "commit_interval_ms": 1, **given})
         self.health = Health(time.monotonic, 60.0)
         self.metrics = Metrics(CollectorRegistry(), "test", TOPIC)
-        self.reader, self.sink, self.shutdown = Reader(), Taking(), Shutdown()
+        self.reader, self.sink, self.shutdown = Reader(), sink or Taking(), Shutdown()
         self.readiness = Readiness(self.health, structlog.get_logger(), time.monotonic, self.metrics.error)
         backoff = Backoff(sink_pause_s, sink_pause_s, lambda: 1.0)
         self.dead_letters = Letters()
@@ -176,6 +182,10 @@ async def lose() -> None:
     raise OwnershipLost("the group moved on")
 
 
+async def away() -> None:
+    raise SinkUnavailable("the disk is full")
+
+
 async def test_a_commit_that_is_refused_late_leaves_the_next_assignment_alone() -> None:
     """The answer to a commit of the older assignment comes after the next one has begun."""
     bench = Bench()
@@ -212,19 +222,22 @@ async def test_records_that_would_be_dropped_for_good_replace_the_reader() -> No
     bench = Bench()
     await bench.assign(3, 4)
     bench.pipeline._release([3])
-    with pytest.raises(RetryableError, match=r"partitions \[3\] arrive"):
+    with pytest.raises(RetryableError, match=r"still gives this replica partitions \[3\]"):
         await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
-    await bench.work(records(0, 5, partition=4))
 
 
-async def test_a_loss_that_no_assignment_follows_replaces_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batches", [(), (records(5, 5),)])
+async def test_a_loss_that_no_assignment_follows_replaces_the_reader(
+    batches: tuple[RecordBatch, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when nothing comes any more: records that came just after the loss were dropped."""
     bench = Bench()
     await bench.assign(3)
     bench.reader.on_commit = lose
     await bench.work(records(0, 5))
     monkeypatch.setattr("services.consumer.pipeline.LOST_GRACE_S", 0.0)
-    with pytest.raises(RetryableError, match="arrive"):
-        await bench.work(records(5, 5))
+    with pytest.raises(RetryableError, match="still gives"):
+        await bench.work(*batches)
 
 
 async def test_what_was_polled_under_one_assignment_is_no_work_of_the_next() -> None:
@@ -415,6 +428,128 @@ async def test_a_sink_that_takes_nothing_is_down_whatever_it_says() -> None:
     assert bench.reader.commits[-1] == {3: 50, 4: 50}
 
 
+async def test_a_sink_that_is_down_is_tried_with_one_call_at_a_time_and_told_of_once() -> None:
+    """Although it fails at batches, and does not say that it is away."""
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=2)
+    await bench.assign(3, 4)
+    attempts: list[int] = []
+
+    async def fail(batch: DecodedBatch) -> None:
+        attempts.append(len(batch.records))
+        raise BatchFailed("some driver's own error", "DriverError")
+
+    bench.sink.on_write = fail
+    with capture_logs() as log:
+        await bench.work(records(0, 5, partition=3), records(0, 5, partition=4))
+        before = len(attempts)
+        for _ in range(4):
+            await bench.work()
+    assert len(attempts) == before + 4
+    assert [line["event"] for line in log if line["event"].startswith("sink_")] == ["sink_unavailable"]
+
+
+async def test_what_comes_behind_a_batch_that_waits_does_not_shorten_its_pause() -> None:
+    bench = Bench(sink_pause_s=60.0)
+    await bench.assign(3)
+    attempts: list[int] = []
+
+    async def fail(batch: DecodedBatch) -> None:
+        attempts.append(batch.first_offset)
+        raise BatchFailed("not now", "Hiccup")
+
+    bench.sink.on_write = fail
+    await bench.work(records(0, 5))
+    await bench.work(records(5, 5))
+    assert attempts == [0]
+
+
+async def test_what_is_left_of_a_batch_is_not_offered_when_its_partition_has_gone() -> None:
+    bench = Bench(sink_max_attempts=1)
+    await bench.assign(3)
+    offered: list[int] = []
+
+    async def fail_then_lose(batch: DecodedBatch) -> None:
+        offered.append(len(batch.records))
+        if len(batch.records) == 4:
+            raise BatchFailed("too large", "Hiccup")
+        await bench.reassign(3)
+
+    bench.sink.on_write = fail_then_lose
+    await bench.work(records(0, 4))
+    assert offered == [4, 2]
+
+
+async def test_with_a_breaker_of_0_nothing_is_set_aside_because_of_the_sink() -> None:
+    bench = Bench(sink_max_attempts=1, sink_breaker_after=0)
+    await bench.assign(3)
+    bench.sink.on_write = fail_with(RecordsRejected("never", "Refused", frozenset({2})))
+    await bench.work(records(0, 5))
+    await bench.work()
+    assert not bench.dead_letters.published
+    assert bench.reader.resting == {3}
+    bench.sink.on_write = None
+    await bench.work()
+    assert bench.reader.commits == [{3: 5}]
+    assert bench.health.ready
+
+
+async def test_what_is_set_aside_does_not_count_as_taken() -> None:
+    bench = Bench(sink_max_attempts=1)
+    await bench.assign(3)
+
+    async def fail_at_2(batch: DecodedBatch) -> None:
+        if 2 in batch.offsets:
+            raise BatchFailed("poison", "Hiccup")
+
+    bench.sink.on_write = fail_at_2
+    await bench.work(records(0, 5))
+    assert bench.pipeline.processed_total == 4
+    assert bench.reader.commits == [{3: 5}]
+
+
+class Keeping(Taking):
+    """It keeps offsets with its output, and is told of batches without a record."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped: list[tuple[int, int]] = []
+        self.on_skip: Callable[[], Awaitable[None]] | None = None
+
+    async def skip(self, batch: DecodedBatch) -> None:
+        assert not batch.records
+        if self.on_skip is not None:
+            await self.on_skip()
+        self.skipped.append((batch.first_offset, batch.next_offset))
+
+
+async def test_a_sink_that_keeps_offsets_hears_of_batches_without_a_record() -> None:
+    """Else a restart would read them again, and set aside again what is no record."""
+    bench = Bench(sink=Keeping(), sink_max_attempts=1)
+    sink = cast(Keeping, bench.sink)
+    await bench.assign(3)
+    await bench.work(received([b"nonsense"] * 5))
+    assert sink.skipped == [(0, 5)]
+    sink.on_write = fail_with(BatchFailed("poison", "Hiccup"))
+    await bench.work(records(5, 1))
+    assert sink.skipped == [(0, 5), (5, 6)]
+    assert not sink.taken
+    assert bench.reader.commits[-1] == {3: 6}
+
+
+async def test_a_sink_that_is_back_for_batches_without_a_record_is_back() -> None:
+    bench = Bench(sink=Keeping())
+    sink = cast(Keeping, bench.sink)
+    await bench.assign(3)
+    sink.on_skip = away
+    await bench.work(received([b"nonsense"] * 5))
+    assert not bench.health.ready
+    assert bench.reader.resting == {3}
+    sink.on_skip = None
+    await bench.work()
+    assert bench.health.ready
+    assert bench.reader.commits == [{3: 5}]
+
+
 async def test_a_poison_that_holds_one_partition_is_set_aside_once_another_shows_that_the_sink_works() -> None:
     bench = Bench(sink_max_attempts=1, sink_breaker_after=2)
     await bench.assign(3, 4)
@@ -461,6 +596,58 @@ async def test_the_last_flush_does_not_wait_for_the_next_attempt() -> None:
     bench.sink.on_flush = None
     assert await bench.pipeline.disconnect()
     assert bench.reader.commits == [{3: 5}]
+
+
+async def test_while_a_flush_fails_the_next_attempt_is_waited_for() -> None:
+    """Not the commit that is due: that would be one poll after the other, for as long as the sink is away."""
+    bench = Bench(sink_pause_s=60.0)
+    await bench.assign(3)
+    bench.sink.on_flush = away
+    await bench.work(records(0, 5))
+    await bench.work()
+    assert bench.reader.timeout_s == POLL_TIMEOUT_S
+
+
+async def test_a_flush_that_failed_is_tried_when_it_is_due_and_not_when_a_commit_is() -> None:
+    bench = Bench(commit_interval_ms=60_000)
+    await bench.assign(3)
+    await bench.work(records(0, 5))
+    bench.sink.on_flush = away
+    assert not await bench.pipeline._drain()
+    bench.sink.on_flush = None
+    await bench.work()
+    assert bench.reader.commits == [{3: 5}]
+
+
+@pytest.mark.parametrize("away_at", ["resume", "write"])
+async def test_a_replica_without_partitions_waits_for_no_sink(away_at: str) -> None:
+    """Nothing asks the sink any more: an idle replica is ready, and its polls wait for records."""
+    bench = Bench()
+    bench.sink.is_away_on_resume = away_at == "resume"
+    bench.sink.on_write = fail_with(SinkUnavailable("no database"))
+    await bench.assign(3)
+    await bench.work(records(0, 5))
+    assert not bench.health.ready
+    await bench.reassign()
+    await bench.work()
+    assert bench.health.ready
+    assert bench.reader.timeout_s == POLL_TIMEOUT_S
+    await bench.reassign(3)
+    await bench.work(records(0, 5))
+    assert not bench.health.ready, "the sink is away still"
+
+
+async def test_a_sink_that_never_answers_where_it_is_counts_as_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(bench.pipeline._feeder, "_attempt_limit_s", 0.01)
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    bench.sink.on_resume = hang
+    await bench.assign(3)
+    with pytest.raises(FatalError, match="stuck"):
+        await asyncio.wait_for(bench.work(), 5)
 
 
 async def test_a_sink_that_keeps_offsets_says_where_reading_goes_on() -> None:

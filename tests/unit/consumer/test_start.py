@@ -66,6 +66,18 @@ def test_rules_that_cannot_work_exit_with_2(tmp_path: Path) -> None:
     assert "[scan] paths = 0 is not allowed; it must be a whole number from 1 to 1000." in result.stdout
 
 
+def test_a_check_reads_the_rules(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    settings = {"SERVICE_NAME": "a", "SINK": "alerts", "ALERTS_DIR": str(tmp_path), "ALERTS_FILE": str(rules)}
+    rules.write_text("[scan]\npaths = 0\n")
+    refused = run("--check", **settings)
+    assert refused.returncode == 2
+    assert f"ALERTS_FILE={rules}: [scan] paths = 0 is not allowed; it must be" in refused.stderr
+    rules.write_text("[scan]\npaths = 1\n")
+    assert run("--check", **settings).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["rules.toml"], "a check leaves nothing behind"
+
+
 def test_a_secret_address_is_not_shown(tmp_path: Path) -> None:
     result = run(SERVICE_NAME="a", SINK="alerts", ALERTS_DIR=str(tmp_path), ALERTS_WEBHOOK_URL="hooks.example/s3cret")
     assert result.returncode == 2

@@ -14,7 +14,7 @@ from services.consumer.decode import DecodedBatch
 from services.consumer.supervisor import Supervisor
 from services.consumer.watch import SINK_BUSY_AFTER_S, STALLED_AFTER_S, Watch
 from shared.backoff import Backoff
-from shared.errors import AccessDenied, SinkUnavailable
+from shared.errors import AccessDenied, BrokerUnavailable, FatalError, SinkUnavailable
 from shared.kafka.consumer import GroupReader
 from shared.kafka.records import Polled
 from tests.unit.consumer.test_pipeline import Bench, Reader, records
@@ -61,6 +61,43 @@ async def test_a_watch_that_ends_ends_the_membership(error: Exception, monkeypat
     assert bench.pipeline._reader is None, "it has left the group"
 
 
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_shutdown_while_the_broker_is_away_says_what_was_left(
+    committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error ends the membership just then: the exit code tells all the same whether everything is committed."""
+    bench, reader = Bench(), Refusing(BrokerUnavailable("no answer"))
+
+    async def connect() -> GroupReader:
+        await bench.assign(3)
+        bench.pipeline._reader = cast(GroupReader, bench.reader)
+        return cast(GroupReader, reader)
+
+    async def work() -> None:
+        bench.pipeline.owned[3].begin(0)
+        bench.pipeline.owned[3].receive(0, 5)
+        if not committed:
+            bench.pipeline.owned[3].take(0, 5, 0)
+        bench.shutdown.request()
+        raise BrokerUnavailable("no answer")
+
+    async def refuse() -> None:
+        raise BrokerUnavailable("no answer")
+
+    bench.reader.on_commit = refuse
+    monkeypatch.setattr(bench.pipeline, "connect", connect)
+    monkeypatch.setattr(bench.pipeline, "work", work)
+    watch = Watch(bench.pipeline, bench.readiness, bench.metrics, time.monotonic, lambda: 0, 60.0)
+    backoff = Backoff(0.001, 0.001, lambda: 1.0)
+    supervisor = Supervisor(bench.pipeline, watch, bench.readiness, bench.health, backoff, bench.shutdown)
+    async with asyncio.timeout(5):
+        if committed:
+            await supervisor.run(20.0)
+        else:
+            with pytest.raises(FatalError, match="processed and not committed"):
+                await supervisor.run(20.0)
+
+
 async def test_a_membership_that_waits_for_its_sink_does_not_stand_still() -> None:
     """Records wait for a sink that is away, for as long as it takes: another membership would not help."""
     bench, ahead_s = Bench(), 0.0
@@ -101,7 +138,7 @@ async def test_a_sink_that_does_not_return_makes_the_replica_not_ready() -> None
     assert bench.health.ready
     ahead_s = SINK_BUSY_AFTER_S
     watch._look_at_the_sink()
-    assert bench.health.not_ready_because == "sink: the sink has had one batch for more than 30 s"
+    assert bench.health.not_ready_because == "sink: the sink has been at one call for more than 30 s"
     returned.set()
     await working
     assert bench.health.ready

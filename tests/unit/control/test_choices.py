@@ -13,6 +13,7 @@ from compose.control.choices import (
     check_numbers,
     demo_wanted,
     known_variables,
+    not_taken,
     parse_scale,
     uses_own_database,
     with_log_files,
@@ -170,3 +171,10 @@ def test_a_configuration_of_nginx_that_is_not_there_is_refused(tmp_path: Path) -
     assert "Nothing was changed" in caught.value.next_step
     with pytest.raises(OperatorError, match="it is no file"):
         check_nginx_conf(with_nginx_conf({"NGINX_CONF": str(tmp_path)}, tmp_path))
+
+
+def test_what_would_change_nothing_is_told() -> None:
+    """Not silently passed over: who types SINK=alerts expects alarms."""
+    assert list(not_taken({"SINK": "", "PATH": "/bin", "WHERE": "status > 1"})) == []
+    [line] = not_taken({"SINK": "alerts"})
+    assert "SINK=alerts changes nothing" in line

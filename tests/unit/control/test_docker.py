@@ -81,15 +81,16 @@ def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.Monke
 class Answers:
     """The command line of Docker as far as `up` looks before it acts; what it was told to do besides is in `did`."""
 
-    def __init__(self, mounted: str) -> None:
+    def __init__(self, mounted: str, **container: str) -> None:
         self._mounted = mounted
+        self._container: dict[str, object] = {**CONTAINER, "Name": "p-producer-1", "Service": "producer", **container}
         self.did: list[list[str]] = []
 
     def __call__(self, command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
         if "ps" in command:
-            said = json.dumps({**CONTAINER, "Name": "p-producer-1", "Service": "producer"})
+            said = json.dumps(self._container)
         elif command[:2] == ["docker", "inspect"]:
-            said = self._mounted if "Mounts" in command[3] else "/p-producer-1 2026-11-22T16:00:00Z"
+            said = self._mounted if "Mounts" in command[3] else f"/{self._container['Name']} 2026-11-22T16:00:00Z"
         else:
             self.did.append(command)
             raise OSError("this far and no further")
@@ -137,3 +138,15 @@ def test_scaling_makes_containers_that_a_later_up_leaves_alone(monkeypatch: pyte
         DockerStack(tmp_path, {}, StackState(mode="docker")).scale({"consumer": 4}, print)
     [command] = answers.did
     assert command[command.index("up") :] == ["up", "--detach", "--no-recreate", "--scale", "consumer=4", "consumer"]
+
+
+@pytest.mark.parametrize("wanted", ["consumer", "archiver"])
+def test_scaling_replaces_what_is_not_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: str) -> None:
+    """With --no-recreate it would keep the definition that may be why it is not; other services are left alone."""
+    answers = Answers("", Name="p-consumer-1", Service="consumer", Health="unhealthy")
+    monkeypatch.setattr(subprocess, "run", answers)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    with pytest.raises(OSError, match="no further"):
+        DockerStack(tmp_path, {}, StackState(mode="docker")).scale({wanted: 1}, print)
+    [command] = answers.did
+    assert (command == ["docker", "stop", "p-consumer-1"]) == (wanted == "consumer")

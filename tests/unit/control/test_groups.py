@@ -77,6 +77,12 @@ def test_the_table_and_the_document_tell_of_every_partition(capsys: pytest.Captu
     assert (made["groups_of_other_topics"], made["groups"][0]["partitions"][1]["lag"]) == (3, None)
 
 
+def test_a_group_without_a_state_is_another_protocols_or_misspelt() -> None:
+    for committed, told in (({0: 4}, "a newer protocol"), ({}, "Is that its name?")):
+        [view] = views(seen(group(committed, state="Dead"), {}, {0: Span(0, 9)}), {})
+        assert any(told in remark for remark in remarks(view))
+
+
 def test_a_span_of_time_is_told_in_its_unit() -> None:
     shown = [span_of(seconds) for seconds in (None, 0.0, 90, 150, 7200, 200_000)]
     assert shown == ["unknown", "0.0 s", "90.0 s", "2 min", "2 h", "2 d"]
@@ -121,7 +127,8 @@ def test_every_move_is_clipped_and_says_what_it_does() -> None:
 
 def test_sinks_of_their_own_mind_are_warned_of() -> None:
     assert [warning(sink) for sink in ("stdout", "handler")] == [None, None]
-    for sink in ("archive", "postgres", "alerts"):
+    for sink in ("postgres", "alerts"):
         assert "keeps its own offsets" in (warning(sink) or "")
+    assert "What is skipped here is not archived" in (warning("archive") or "")
     assert "once more" in (warning("kafka") or "")
     assert "not known" in (warning(None) or "")

@@ -95,6 +95,14 @@ def test_a_value_that_says_neither_yes_nor_no_is_refused() -> None:
         is_wanted({"SECURE": "yes"})
 
 
+@pytest.mark.parametrize("other", [{"KAFKA": "cluster"}, {"KAFKA_BOOTSTRAP_SERVERS": "broker:9092"}])
+def test_a_kafka_that_is_not_the_stacks_one_broker_is_not_secured_in_passing(other: dict[str, str]) -> None:
+    assert is_wanted({"SECURE": "1", "KAFKA": "kraft", "KAFKA_BOOTSTRAP_SERVERS": ""})
+    assert not is_wanted(other)
+    with pytest.raises(OperatorError, match="is another Kafka"):
+        is_wanted({"SECURE": "1", **other})
+
+
 def test_the_verbs_log_in_with_the_files_of_this_machine(tmp_path: Path) -> None:
     environment = {
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",

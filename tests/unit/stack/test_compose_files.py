@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,33 @@ def test_the_database_and_its_writer_share_one_secret_and_a_profile() -> None:
     assert SERVICES["postgres"]["user"] == "999:999"
     assert SERVICES["postgres"]["read_only"] is True
     assert "ports" not in SERVICES["postgres"]
+
+
+def start_of_the_database(folder: Path) -> tuple[str, str]:
+    """Run its entrypoint, with a program in the place of the image's: what that found, and what was said."""
+    (folder / "bin").mkdir(exist_ok=True)
+    program = folder / "bin" / "docker-entrypoint.sh"
+    program.write_text('#!/bin/sh\nls "$PGDATA" 2>/dev/null\nmkdir -p "$PGDATA"\ntouch "$PGDATA/PG_VERSION"\n')
+    program.chmod(0o755)
+    shell, option, script = SERVICES["postgres"]["entrypoint"]
+    environment = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PGDATA": str(folder / "cluster")}
+    done = subprocess.run(
+        [shell, option, script.replace("$$", "$")], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout, done.stderr
+
+
+def test_a_first_start_of_the_database_that_was_interrupted_begins_anew(tmp_path: Path) -> None:
+    """The image would take what it finds for a whole database. What was there is kept; a whole one is left alone."""
+    assert start_of_the_database(tmp_path) == ("", "")
+    for _attempt in range(2):
+        found, said = start_of_the_database(tmp_path)
+        assert found == ""
+        assert "interrupted" in said
+    assert len(list(tmp_path.glob("cluster.interrupted-*/cluster/PG_VERSION"))) == 2
+    script = (ROOT / "compose" / "postgres" / "prepared.sh").read_text()
+    subprocess.run(["sh", "-c", script], env={**os.environ, "PGDATA": str(tmp_path / "cluster")}, check=True)
+    assert start_of_the_database(tmp_path) == ("PG_VERSION\nprepared\n", "")
 
 
 @pytest.mark.parametrize("setting", sorted(name for name in OF_ONE_SINK if name.startswith("POSTGRES_")))

@@ -102,7 +102,7 @@ class AlertsSink:
         self._pending = {alarm.id: alarm for alarm in saved.pending}
 
     async def resume(self, _topic: str, partitions: Collection[int]) -> Mapping[int, int]:
-        """Where the state has come to, which is never behind what the group has committed."""
+        """Where the state has come to. Between that and what the group has committed there is no record."""
         self._engine.know(partitions)
         self._silence.listen(partitions)
         state = self._engine.state
@@ -121,6 +121,10 @@ class AlertsSink:
         observations = [observe(*pair) for pair in zip(batch.records, batch.offsets, strict=True)]
         self._silence.heard(batch.partition)
         self._raise(self._engine.take(batch.partition, observations, batch.next_offset, self._wall_ms()))
+
+    async def skip(self, batch: DecodedBatch) -> None:
+        """Nothing to count, and no sign of life: a partition of which nothing is counted holds no window open."""
+        self._raise(self._engine.take(batch.partition, (), batch.next_offset, self._wall_ms()))
 
     async def flush(self) -> None:
         self._check_tasks()

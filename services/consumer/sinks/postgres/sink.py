@@ -60,6 +60,10 @@ class PostgresSink:
             await self.flush()
         self._holdings.hold(batch.partition, rows, batch.next_offset)
 
+    async def skip(self, batch: DecodedBatch) -> None:
+        """Its end is stored as if it had rows."""
+        await self.write(batch)
+
     async def flush(self) -> None:
         if self._outcome_is_unknown:
             await self._learn_outcome()
