@@ -96,7 +96,7 @@ class SecretFolder:
         self._tell_whom_to_trust()
         if not self.scram_arguments.exists():
             self._write(self.scram_arguments, _scram_arguments(passwords))
-        if not self.keystore.exists() or _identity_in(self.keystore).expires_at < now + RENEW_BEFORE:
+        if not self.keystore.exists() or identity_in(self.keystore).expires_at < now + RENEW_BEFORE:
             self._issue(authority, now)
 
     def renew(self, *, authority: bool = False, now: datetime | None = None) -> datetime:
@@ -112,7 +112,7 @@ class SecretFolder:
             self._authority(now)
             self._tell_whom_to_trust()
         self._issue(self._authority(now), now)
-        return _identity_in(self.keystore).expires_at
+        return identity_in(self.keystore).expires_at
 
     @property
     def _authority_file(self) -> Path:
@@ -126,11 +126,11 @@ class SecretFolder:
         if not self._authority_file.exists():
             made = make_authority("nginx-kafka-pipeline", now)
             self._write(self._authority_file, made.key + made.certificate, private=True)
-        return _identity_in(self._authority_file)
+        return identity_in(self._authority_file)
 
     def _tell_whom_to_trust(self) -> None:
         previous = self._previous_file.read_text() if self._previous_file.exists() else ""
-        trusted = _identity_in(self._authority_file).certificate + previous
+        trusted = identity_in(self._authority_file).certificate + previous
         self._write(self.truststore, trusted)
         for client in (self.path / "clients").iterdir():
             self._write(client / "ca.pem", trusted)
@@ -171,7 +171,8 @@ class SecretFolder:
         draft.replace(path)
 
 
-def _identity_in(file: Path) -> Identity:
+def identity_in(file: Path) -> Identity:
+    """What one of these files holds: a private key and its certificate."""
     key, mark, certificate = file.read_text().partition("-----BEGIN CERTIFICATE-----")
     return Identity(mark + certificate, key)
 

@@ -25,6 +25,10 @@ PRINCIPALS = ("producer", "toolbox", *CONSUMERS)
 TOPICS = Topics("nginx_logs", "nginx_logs_dead_letters", "nginx_logs_state", 4)
 COPIES = "copies"
 TOPICS_TIMEOUT_S = 120
+# Doors that a Kafka of one's own may have; those of the overlay are not changed by them.
+OTHER_DOORS = {"CERTIFICATE": "SSL", "PASSWORD": "SASL_SSL", "CLEAR": "SASL_PLAINTEXT"}
+OTHER_PASSWORD = "the-password-of-other-doors"
+BY_CERTIFICATE = "client"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class SecuredBroker:
     broker: Broker
     folder: SecretFolder
     brokers_port: int
+    other_ports: Mapping[str, int]
 
     @property
     def address(self) -> str:
@@ -101,23 +106,47 @@ def overlay_environment() -> Mapping[str, str]:
     return read_services((ROOT / "compose" / "secure.yaml").read_text(), {})["kafka"].environment
 
 
+def other_doors(settings: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, str]:
+    """Settings of the broker with the other doors besides."""
+    places = "".join(f",{door}://127.0.0.1:{port}" for door, port in ports.items())
+    protocols = "".join(f",{door}:{protocol}" for door, protocol in OTHER_DOORS.items())
+    plain = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_consumer="{OTHER_PASSWORD}";'
+    return {
+        **settings,
+        "listeners": settings["listeners"] + places,
+        "advertised.listeners": settings["advertised.listeners"] + places,
+        "listener.security.protocol.map": settings["listener.security.protocol.map"] + protocols,
+        "super.users": f"{settings['super.users']};User:CN={BY_CERTIFICATE}",
+        "listener.name.certificate.ssl.client.auth": "required",
+        "listener.name.password.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        "listener.name.password.plain.sasl.jaas.config": plain,
+        "listener.name.password.scram-sha-256.sasl.jaas.config": settings[
+            "listener.name.host.scram-sha-512.sasl.jaas.config"
+        ],
+        "listener.name.clear.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.clear.plain.sasl.jaas.config": plain,
+    }
+
+
 @contextmanager
 def running_secured(directory: Path) -> Iterator[SecuredBroker]:
     """As local mode starts it, with the topics and the rules."""
     folder = SecretFolder(directory / "secure")
     folder.prepare(PRINCIPALS)
     ports, brokers_port = Ports(free_port(), free_port()), free_port()
+    other_ports = {door: free_port() for door in OTHER_DOORS}
+    user = f"SCRAM-SHA-256=[name=consumer,password={OTHER_PASSWORD}]"
     broker = Broker.prepare(
         directory / "kafka",
         ports,
-        overrides=secured_settings(overlay_environment(), folder, ports, brokers_port),
-        format_arguments=(f"@{folder.scram_arguments}",),
+        overrides=other_doors(secured_settings(overlay_environment(), folder, ports, brokers_port), other_ports),
+        format_arguments=(f"@{folder.scram_arguments}", "--add-scram", user),
         tls=trusting(folder),
     )
     broker.start()
     try:
         broker.wait_until_ready(DEADLINE_S)
-        secured = SecuredBroker(broker, folder, brokers_port)
+        secured = SecuredBroker(broker, folder, brokers_port, other_ports)
         secured.make_topics()
         yield secured
     finally:

@@ -25,20 +25,29 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
+from cryptography.hazmat.primitives import serialization
 
 from compose.control.secured import trusting, wait_until_served
 from compose.local.broker import answers
 from compose.security.authority import issue, make_authority
-from compose.security.folder import ADMIN
+from compose.security.folder import ADMIN, identity_in
 from shared.errors import AccessDenied, BrokerUnavailable, PipelineError
 from shared.kafka.certificates import reload_certificates
+from shared.kafka.log_reader import Place, open_log_reader
 from shared.kafka.topics import max_message_bytes
 from shared.kafka.transactions import TransactionalPublisher
 from shared.runtime.settings import KafkaSettings
 from tests.integration.conftest import DEADLINE_S
 from tests.integration.consumer_driver import Replica, running, until, value
 from tests.integration.producer_driver import Site, append, audit, line, read_topic
-from tests.integration.secured_broker import COPIES, TOPICS, SecuredBroker, running_secured
+from tests.integration.secured_broker import (
+    BY_CERTIFICATE,
+    COPIES,
+    OTHER_PASSWORD,
+    TOPICS,
+    SecuredBroker,
+    running_secured,
+)
 
 pytestmark = pytest.mark.xdist_group("security")
 
@@ -126,6 +135,66 @@ def test_brokers_and_controllers_are_spoken_to_with_a_certificate_of_ours_only(
     for port in (secured.brokers_port, secured.broker.ports.controller):
         refused = [answers(port), answers(port, trusting(secured.folder)), answers(port, foreign)]
         assert (refused, answers(port, ours)) == ([False, False, False], True)
+
+
+# A Kafka of one's own
+
+OTHER_WAYS = {
+    "a password shown over encryption": ("PASSWORD", "SASL_SSL", "PLAIN"),
+    "a password proven over encryption": ("PASSWORD", "SASL_SSL", "SCRAM-SHA-256"),
+    "a password shown in the clear": ("CLEAR", "SASL_PLAINTEXT", "PLAIN"),
+}
+
+
+@pytest.mark.parametrize("way", OTHER_WAYS)
+async def test_a_kafka_of_ones_own_is_logged_in_to(secured: SecuredBroker, tmp_path: Path, way: str) -> None:
+    """What is asked for, only a principal with rights is told."""
+    door, protocol, mechanism = OTHER_WAYS[way]
+    (tmp_path / "password").write_text(OTHER_PASSWORD + "\n")
+    trust = secured.folder.client("consumer") / "ca.pem"
+    settings = settings_of(
+        secured,
+        "consumer",
+        kafka_bootstrap_servers=f"127.0.0.1:{secured.other_ports[door]}",
+        kafka_security_protocol=protocol,
+        kafka_sasl_mechanism=mechanism,
+        kafka_sasl_password_file=tmp_path / "password",
+        kafka_ssl_ca_file=None if door == "CLEAR" else trust,
+    )
+    assert await first_offset(settings) == 0
+
+
+async def test_a_kafka_of_ones_own_is_shown_a_certificate(secured: SecuredBroker, tmp_path: Path) -> None:
+    """With a locked key. Without the certificate nobody is let in, and it is said why."""
+    authority = identity_in(secured.folder.path / "authority" / "authority.pem")
+    mine = issue(authority, BY_CERTIFICATE, ("localhost",), datetime.now(UTC))
+    locked = serialization.load_pem_private_key(mine.key.encode(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(OTHER_PASSWORD.encode()),
+    )
+    (tmp_path / "certificate.pem").write_text(mine.certificate)
+    (tmp_path / "key.pem").write_bytes(locked)
+    (tmp_path / "password").write_text(OTHER_PASSWORD)
+    bare = {
+        **NO_LOGIN,
+        "kafka_bootstrap_servers": f"127.0.0.1:{secured.other_ports['CERTIFICATE']}",
+        "kafka_security_protocol": "SSL",
+    }
+    files = {
+        "kafka_ssl_certificate_file": tmp_path / "certificate.pem",
+        "kafka_ssl_key_file": tmp_path / "key.pem",
+        "kafka_ssl_key_password_file": tmp_path / "password",
+    }
+    assert await first_offset(settings_of(secured, "consumer", **bare, **files)) == 0
+    with pytest.raises(PipelineError, match=r"ALERT|closes the connection"):
+        await first_offset(settings_of(secured, "consumer", **bare))
+
+
+async def first_offset(settings: KafkaSettings) -> int:
+    place = Place(TOPICS.records, 0)
+    async with open_log_reader(settings) as reader:
+        return (await reader.first_offsets([place]))[place]
 
 
 # What the rules refuse
