@@ -112,7 +112,7 @@ def _teach() -> None:
     argparse.ArgumentParser(
         prog="python -m tests.chaos",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Brings every fault upon the services and counts what arrived: about 20 minutes, against a real "
+        description="Brings every fault upon the services and counts what arrived: about 45 minutes, against a real "
         "broker.\nExit code 0 when every verdict is as it has to be. Settings come from the environment:\n\n"
         "  SCENARIO=name,name      some scenarios or mutations; their page is .run/chaos-report.md\n"
         "  SEED=number             the random choices of an earlier run\n"

@@ -51,6 +51,7 @@ class Outcome:
     written: tuple[int, int, int] = (0, 0, 0)  # lines in the topic that were written before, during, after
     first_s: float | None = None  # from the fault's end to the first line that came
     drained_s: float | None = None  # and to as many lines as had been written when it ended
+    paused_s: tuple[float, float] | None = None  # while a group grew and shrank: partitions that stayed, that moved
     failures: list[str] = field(default_factory=list)
     vacuous: list[str] = field(default_factory=list)
     not_run: str | None = None

@@ -10,8 +10,6 @@ from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from tests.chaos.consumers.numbered import value_of
-
 TICK_S = 0.02
 FLUSH_S = 60.0
 
@@ -19,12 +17,14 @@ FLUSH_S = 60.0
 class Publisher:
     """As a context: publishes until it is left, and then waits for every confirmation.
 
-    `partition_of` may send a number to a partition of its own choice; `value_at` replaces a value, for poison.
+    `value_of` makes a value of a number, `value_at` replaces single ones, for poison.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, run: str, partitions: int, per_s: int) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, partitions: int, per_s: int, value_of: Callable[[int], bytes]
+    ) -> None:
         self._topic = topic
-        self._run = run
+        self._value_of = value_of
         self._partitions = partitions
         self._per_s = per_s
         self._producer = Producer(
@@ -79,7 +79,7 @@ class Publisher:
 
     def _publish_one(self) -> None:
         number, self._next = self._next, self._next + 1
-        value = self.value_at.get(number, value_of(self._run, number))
+        value = self.value_at[number] if number in self.value_at else self._value_of(number)
         while True:
             try:
                 self._producer.produce(

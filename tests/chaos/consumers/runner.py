@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from itertools import pairwise
@@ -11,13 +12,16 @@ from confluent_kafka import KafkaException
 
 from compose.errors import OperatorError
 from tests.chaos.auditor import Audit
-from tests.chaos.consumers.audit import SinkRules, audit_sink
+from tests.chaos.consumers.audit import SinkRules
 from tests.chaos.consumers.scenario import ConsumerScenario
 from tests.chaos.consumers.sinks import SINKS
 from tests.chaos.consumers.stage import ConsumerStage, place_of
 from tests.chaos.kafka import Kafka, Topics
 from tests.chaos.scenario import Outcome
 from tests.chaos.scene import Failed, NotRun, Plan, Vacuous
+
+# What the eager protocol of the group may cost: all replicas stop until the last one has joined again.
+LONGEST_PAUSE_S = 5.0
 
 
 def play_consumer(scenario: ConsumerScenario, kafka: Kafka, folder: Path, plan: Plan) -> Outcome:
@@ -45,6 +49,7 @@ def play_consumer(scenario: ConsumerScenario, kafka: Kafka, folder: Path, plan: 
         kafka.heal()
     kafka.remove_topics(topics)
     outcome.evidence = stage.evidence
+    outcome.paused_s = stage.paused_s
     outcome.took_s = time.monotonic() - began_s
     return outcome
 
@@ -54,6 +59,8 @@ def _act(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> 
     try:
         with stage.publisher:
             scenario.play(stage)
+            # What the scenario saw committed may have been a backlog: something has to come behind the fault.
+            stage.until_published(2 * scenario.after)
         stage.until_drained()
         stage.stop(*stage.running())
     except NotRun as reason:
@@ -69,8 +76,12 @@ def _act(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> 
 def _judge(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -> None:
     began_s = time.monotonic()
     rules = SinkRules(stage.sink.exactly_once, scenario.violent, stage.lost)
-    outcome.audit = audit_sink(stage.publisher.places, stage.sink.read(), rules)
+    outcome.audit = stage.sink.audit(stage.publisher.places, rules, stage.deaths)
     outcome.audit_s = time.monotonic() - began_s
+    if stage.watcher.steps_back:
+        outcome.failures.append(f"committed offsets went back: {'; '.join(stage.watcher.steps_back[:5])}")
+    if stage.paused_s and max(stage.paused_s) > LONGEST_PAUSE_S:
+        outcome.failures.append(_describe_pauses(*stage.paused_s))
     if not stage.evidence:
         outcome.vacuous.append("nothing shows that the fault took place")
     if stage.fault_began_s is None or stage.fault_ended_s is None:
@@ -78,6 +89,15 @@ def _judge(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome) -
         return
     _count_around_the_fault(scenario, stage, outcome, outcome.audit)
     _time_the_recovery(stage, outcome, stage.fault_ended_s)
+
+
+def _describe_pauses(stayed_s: float, moved_s: float) -> str:
+    """With the load: a machine that has too much to do stands still by itself."""
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    return (
+        f"partitions stood still for up to {stayed_s:.1f} s where they stayed and {moved_s:.1f} s where they moved, "
+        f"more than {LONGEST_PAUSE_S:g} s; the machine's load was {load:.0f} on {cores} cores"
+    )
 
 
 def _count_around_the_fault(scenario: ConsumerScenario, stage: ConsumerStage, outcome: Outcome, found: Audit) -> None:

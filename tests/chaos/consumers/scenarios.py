@@ -8,15 +8,19 @@ from collections.abc import Callable, Sequence
 
 from tests.chaos.consumers.numbered import path_of
 from tests.chaos.consumers.scenario import ConsumerScenario
-from tests.chaos.consumers.sinks import Postgres
-from tests.chaos.consumers.stage import ConsumerStage
+from tests.chaos.consumers.sinks import Alarms, Postgres
+from tests.chaos.consumers.stage import ConsumerStage, partitions_kept
 from tests.chaos.kafka import PARTITION_COUNT
 from tests.chaos.scene import Failed
+from tests.integration.commit_cutter import Cut
+from tests.integration.consumer_driver import Replica
 
 EVERY_SINK = ("handler", "archive", "postgres", "kafka")
 OUTAGES = ("handler", "archive", "postgres")
-# What the eager protocol of the group costs those that keep their partitions: they stop until all have joined again.
-LONGEST_PAUSE_S = 5.0
+# Records behind a fault of the alarms: some windows that are closed, too.
+MORE_ALARMS = 3_000
+# What stands still is looked at for 30 s before it counts as stuck.
+STUCK_WITHIN_S = 45.0
 
 
 def replicas_killed_at_random_moments(stage: ConsumerStage) -> None:
@@ -50,21 +54,39 @@ def rolling_restart(stage: ConsumerStage) -> None:
 
 
 def frozen_and_back(stage: ConsumerStage) -> None:
-    """A replica is stopped for longer than its session, and goes on after another has its share."""
-    first, second = stage.start(2)
+    """A replica is stopped for longer than its session, and goes on after another has its share.
+
+    It commits rarely, so that it wakes with records that it has taken and not committed.
+    """
+    [first] = stage.start(1, COMMIT_INTERVAL_MS="3000")
+    [second] = stage.start(1)
     stage.until_shared(2)
     stage.until_committed(1_000)
+    stage.until(lambda: stage.watcher.quiet_s(first.owns or ()) > 1.0, "it to hold what is not committed")
+    given = len(first.events("partitions_assigned"))
     with stage.fault():
         first.process.send_signal(signal.SIGSTOP)
         stage.until(lambda: second.owns == frozenset(range(PARTITION_COUNT)), "the other to get all partitions")
-        stage.until_committed(1_000)
+        _until_taken_over(stage, second)
         first.process.send_signal(signal.SIGCONT)
-        stage.until(lambda: len(first.events("partitions_assigned")) > 1, "the frozen one to join again")
+        stage.until(lambda: len(first.events("partitions_assigned")) > given, "the frozen one to join again")
         stage.observe("the other replica had all partitions before the frozen one went on")
-        lost = len(first.events("ownership_lost"))
-        stage.observe(f"{lost} commits of the frozen one were refused")
+        refused = len(first.events("ownership_lost")) + len(first.events("drain_incomplete"))
+        stage.observe(f"the frozen one told {refused} times that what it held was refused")
         stage.until_shared(2)
     stage.until_committed(1_000)
+
+
+def _until_taken_over(stage: ConsumerStage, second: Replica) -> None:
+    """The other goes on. In the archive one that was stopped in a write holds it up, and it has to say so."""
+    wanted = stage.committed_total + 1_000
+
+    def held_up() -> bool:
+        return stage.sink.name == "archive" and bool(second.events("sink_unavailable"))
+
+    stage.until(lambda: stage.committed_total >= wanted or held_up(), "the other to go on")
+    if held_up():
+        _require_told(stage, second, "sink_unavailable", "is locked by another process")
 
 
 def scaled_under_load(stage: ConsumerStage) -> None:
@@ -73,21 +95,23 @@ def scaled_under_load(stage: ConsumerStage) -> None:
     stage.start(1)
     stage.until_shared(1)
     stage.until_committed(1_000)
+    stayed_s: list[float] = []
+    moved_s: list[float] = []
     with stage.fault():
         for count in (4, 2, 4):
+            began_s, before = time.monotonic(), stage.owners()
             _scale(stage, count)
             stage.until_shared(count)
             stage.until_committed(1_500)
+            kept = partitions_kept(before, stage.owners())
+            for partition in range(PARTITION_COUNT):
+                pause_s = stage.watcher.longest_pause_s(partition, began_s, time.monotonic())
+                (stayed_s if partition in kept else moved_s).append(pause_s)
     stage.until_committed(1_000)
-    assert stage.fault_began_s is not None
-    assert stage.fault_ended_s is not None
-    pauses = [
-        stage.watcher.longest_pause_s(partition, stage.fault_began_s, stage.fault_ended_s)
-        for partition in range(PARTITION_COUNT)
-    ]
-    stage.observe(f"longest time without a commit, of any partition: {max(pauses):.1f} s")
-    if max(pauses) > LONGEST_PAUSE_S:
-        raise Failed(f"a partition stood still for {max(pauses):.1f} s while replicas came and went in order")
+    stage.require(
+        bool(stayed_s and moved_s), f"{len(stayed_s)} times a partition stayed, {len(moved_s)} times it moved"
+    )
+    stage.paused_s = max(stayed_s), max(moved_s)
 
 
 def replicas_come_and_go(stage: ConsumerStage) -> None:
@@ -144,8 +168,25 @@ def sink_away(stage: ConsumerStage) -> None:
         raise Failed(f"{len(letters)} records were set aside although the sink was only away")
 
 
+def commits_cut(stage: ConsumerStage) -> None:
+    """The connection ends in the middle of COMMIT: the database never gets it, or has done it and nobody hears."""
+    sink = stage.sink
+    assert isinstance(sink, Postgres)
+    stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(15, 4)):
+            sink.cutter.cuts += stage.random.sample([Cut.BEFORE, Cut.AFTER], 2)
+            stage.until(lambda: not sink.cutter.cuts, "the next COMMITs")
+            stage.until_committed(stage.random.randrange(1, 800))
+    before, after = sink.cutter.done.count(Cut.BEFORE), sink.cutter.done.count(Cut.AFTER)
+    stage.require(min(before, after) > 0, f"{before} COMMITs never arrived, {after} were carried out and not heard of")
+    stage.until_committed(1_000)
+
+
 def connections_cut(stage: ConsumerStage) -> None:
-    """Connections to the database end at random moments, many of them in the middle of a COMMIT."""
+    """Answers of the database are lost, and then its connections end, at random moments."""
     sink = stage.sink
     assert isinstance(sink, Postgres)
     stage.start(2)
@@ -159,6 +200,140 @@ def connections_cut(stage: ConsumerStage) -> None:
             _let_pass(stage, stage.random.uniform(0.05, 0.4))
         stage.require(sink.proxy.lost_bytes > 0, f"{sink.proxy.lost_bytes} bytes of answers were lost")
     stage.until_committed(1_000)
+
+
+def cut_off_from_the_broker(stage: ConsumerStage) -> None:
+    """Nothing passes between one replica and the broker for longer than its session; its sink it can reach.
+
+    What it had sent comes to the broker late, when the partitions are another's.
+    """
+    proxy = stage.kafka.proxy
+    [cut_off] = stage.start(1, KAFKA_BOOTSTRAP_SERVERS=stage.kafka.proxied_servers)
+    [other] = stage.start(1)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        proxy.holds_requests = proxy.loses_answers = True
+        stage.until(lambda: other.owns == frozenset(range(PARTITION_COUNT)), "the other to get all partitions")
+        stage.until(lambda: cut_off.ask("/readyz") == 503, "the one that is cut off not to be ready")
+        stage.until_committed(1_000)
+        proxy.heal()
+        stage.until_shared(2)
+        stage.until(lambda: cut_off.ready, "the one that was cut off to be ready again")
+        stage.require(
+            proxy.held_bytes > 0 and cut_off.process.poll() is None,
+            "the other replica had all partitions; the one that was cut off was not ready, and joined again",
+        )
+    stage.until_committed(1_000)
+
+
+def client_gone_deaf(stage: ConsumerStage) -> None:
+    """The client of one replica fetches no more; its heartbeats go on, so the group leaves it its partitions."""
+    deaf, _other = stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        (stage.sink_folder / f"deaf-{deaf.process.pid}").touch()
+        stage.until((stage.sink_folder / "deafened").exists, "the fetching to end")
+        stage.until(lambda: deaf.ask("/readyz") == 503, "the deaf one not to be ready", STUCK_WITHIN_S)
+        _require_told(stage, deaf, "broker_unavailable", "stands still")
+        stage.until(lambda: deaf.ready, "the deaf one to be ready again")
+        stage.until_shared(2)
+    stage.require(deaf.process.poll() is None, "a new membership took its place in the same process")
+    stage.until_committed(1_000)
+
+
+def sink_that_never_returns(stage: ConsumerStage) -> None:
+    """One replica's sink hangs in the middle of a batch: it is not ready, ends itself, and is started anew."""
+    stage.settings["MAX_POLL_INTERVAL_MS"] = "36000"
+    hung, _other = stage.start(2)
+    stage.until_shared(2)
+    stage.until_committed(1_000)
+    with stage.fault():
+        (stage.sink_folder / f"hangs-{hung.process.pid}").touch()
+        stage.until(lambda: hung.ask("/readyz") == 503, "the replica not to be ready", STUCK_WITHIN_S)
+        _require_told(stage, hung, "sink_unavailable", "one batch for more than")
+        stage.until_ended(hung, 1)
+        _require_told(stage, hung, "service_failed", "counts as stuck")
+        stage.start(1)
+        stage.until_shared(2)
+    stage.until_committed(1_000)
+
+
+def webhook_away(stage: ConsumerStage) -> None:
+    """It refuses connections, answers 500, and never answers, one after the other; records are counted on."""
+    _play_webhook(stage, kills=0)
+
+
+def webhook_away_and_killed(stage: ConsumerStage) -> None:
+    """The same, and the replica is killed at random moments of it."""
+    _play_webhook(stage, kills=stage.repetitions(3, 1))
+
+
+def restarted_while_alarms_are_told(stage: ConsumerStage) -> None:
+    """SIGTERM while alarms wait and one is on its way; the webhook takes its time."""
+    sink = stage.sink
+    assert isinstance(sink, Alarms)
+    sink.answer("slow")
+    stage.start(1)
+    stage.until_shared(1)
+    stage.until_committed(1_000)
+    with stage.fault():
+        for _ in range(stage.repetitions(10, 4)):
+            _until_told_more(stage, sink)
+            stage.stop(*stage.running())
+            stage.start(1)
+            stage.until_shared(1)
+        stage.observe(f"{len(stage.replicas) - 1} times the replica ended with 0 on SIGTERM while an alarm was told")
+    sink.answer("works")
+    stage.until_published(MORE_ALARMS)
+
+
+def _play_webhook(stage: ConsumerStage, kills: int) -> None:
+    sink = stage.sink
+    assert isinstance(sink, Alarms)
+    stage.start(1)
+    stage.until_shared(1)
+    stage.until_committed(1_000)
+    with stage.fault():
+        stage.observe(sink.go())
+        _count_on(stage, kills, 3.0)
+        sink.come_back()
+        _until_told_more(stage, sink)
+        for mode, said, seconds in (("fails", "500", 3.0), ("hangs", "nothing", 11.0)):
+            before = sink.turned_away(mode)
+            sink.answer(mode)
+            _count_on(stage, kills, seconds)
+            tries = sink.turned_away(mode) - before
+            stage.require(tries > 0, f"{tries} times it answered {said}")
+            sink.answer("works")
+            _until_told_more(stage, sink)
+    stage.until_published(MORE_ALARMS)
+
+
+def _count_on(stage: ConsumerStage, kills: int, seconds: float) -> None:
+    """So long, and with as many kills at random moments; records go on being counted."""
+    for _ in range(kills):
+        stage.until_committed(stage.random.randrange(100, 2_000))
+        stage.kill(stage.running()[0])
+        stage.start(1)
+        stage.until_shared(1)
+    _let_pass(stage, seconds)
+    stage.until_committed(500)
+
+
+def _until_told_more(stage: ConsumerStage, sink: Alarms) -> None:
+    """An attempt that comes after a pause which has grown with the failures."""
+    told = sum(1 for _one in sink.read())
+    stage.until(lambda: sum(1 for _one in sink.read()) > told, "an alarm to be told")
+
+
+def _require_told(stage: ConsumerStage, replica: Replica, event: str, words: str) -> None:
+    """It says so in its log."""
+    found = [str(one["error"]) for one in replica.events(event) if words in str(one["error"])]
+    if not found:
+        raise Failed(f"{event} was not told with {words!r}")
+    stage.observe(f"{event}: {found[-1]}")
 
 
 def poison_in_the_topic(stage: ConsumerStage) -> None:
@@ -202,6 +377,7 @@ def broker_killed_under_the_group(stage: ConsumerStage) -> None:
             stage.observe("the broker was killed")
             stage.kafka.node.start()
             stage.kafka.node.wait_until_ready()
+            stage.until_published(200)
             stage.until_committed(500)
     stage.until_committed(1_000)
 
@@ -211,7 +387,7 @@ def retention_overtakes(stage: ConsumerStage) -> None:
     [replica] = stage.start(1)
     stage.until_committed(1_000)
     stage.stop(replica)
-    committed = dict(stage.watcher.committed)
+    committed = stage.committed_now()
     before = stage.publisher.count
     stage.until(lambda: stage.publisher.count > before + 3_000, "more records to be published")
     with stage.fault():
@@ -276,6 +452,13 @@ SCENARIOS: Sequence[ConsumerScenario] = (
     *_each("retention overtakes a group that is away", retention_overtakes, EVERY_SINK, violent=False),
     *_each("a sink slower than the session", slow_sink, ("handler",), violent=False),
     *_each("the sink is away: an error, a full disk, a database killed and restarted", sink_away, OUTAGES),
-    *_each("connections cut, in the middle of COMMIT too", connections_cut, ("postgres",)),
+    *_each("connections to the database cut at random moments", connections_cut, ("postgres",)),
+    *_each("the connection cut in the middle of COMMIT", commits_cut, ("postgres",)),
+    *_each("one replica cut off from the broker, and back", cut_off_from_the_broker, EVERY_SINK),
+    *_each("a client that is alive and stuck", client_gone_deaf, ("handler",)),
+    *_each("a sink that never returns", sink_that_never_returns, ("handler",)),
+    *_each("the webhook refuses, fails and hangs", webhook_away, ("alerts",), violent=False),
+    *_each("the webhook refuses, fails and hangs while the process is killed", webhook_away_and_killed, ("alerts",)),
+    *_each("SIGTERM while alarms are told", restarted_while_alarms_are_told, ("alerts",), violent=False),
     *_each("records that the sink fails at", records_the_sink_fails_at, ("handler",), violent=False),
 )

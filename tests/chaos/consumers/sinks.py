@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -12,18 +16,26 @@ from typing import Protocol
 import duckdb
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from tests.chaos.consumers.audit import Taken
-from tests.chaos.consumers.numbered import number_in_path
+from tests.chaos.auditor import Audit
+from tests.chaos.consumers.alarms import RULES, Told, audit_alarms, expected, request
+from tests.chaos.consumers.audit import SinkRules, Taken, audit_sink
+from tests.chaos.consumers.numbered import number_in_path, value_of
+from tests.chaos.consumers.webhook import LOOPBACK
 from tests.chaos.kafka import ADMIN_TIMEOUT_S, PARTITION_COUNT
 from tests.chaos.mounts import mount_small, unmount
 from tests.chaos.proxy import Proxy
 from tests.chaos.reading import read_topics
 from tests.chaos.scene import NotRun
+from tests.integration.commit_cutter import cutting_commits
+from tests.integration.consumer_driver import ROOT
 from tests.postgres_server import PASSWORD as POSTGRES_PASSWORD
 from tests.postgres_server import PostgresServer
 
 ARCHIVE_BYTES = 64_000_000
 FILL_BYTES = 65_536
+# What a full disk has left: a write begins, and fails in the middle.
+ROOM_BYTES = 8_192
+END_TIMEOUT_S = 10.0
 HANDLER = "tests.chaos.consumers.handler_to_file:handle"
 
 
@@ -48,8 +60,14 @@ class SinkUnderTest(Protocol):
     def settings(self) -> Mapping[str, str]:
         """For every replica."""
 
-    def read(self) -> Iterator[Taken]:
-        """Everything that it has, in its own order."""
+    def value_of(self, number: int) -> bytes:
+        """What is published."""
+
+    def owes(self, places: Mapping[int, tuple[int, int]]) -> int:
+        """How much is still to come although all of it is committed."""
+
+    def audit(self, places: Mapping[int, tuple[int, int]], rules: SinkRules, deaths: int) -> Audit:
+        """All that was published against all that it has. `deaths`: how many processes were killed."""
 
     def go(self) -> str:
         """Be away from now on; what was done to it, as evidence."""
@@ -61,7 +79,26 @@ class SinkUnderTest(Protocol):
         """Undo what was set up."""
 
 
-class HandlerToFile:
+class OfRecords(ABC):
+    """A sink that holds records: what is committed is there."""
+
+    _run: str
+
+    def value_of(self, number: int) -> bytes:
+        return value_of(self._run, number)
+
+    def owes(self, _places: Mapping[int, tuple[int, int]]) -> int:
+        return 0
+
+    def audit(self, places: Mapping[int, tuple[int, int]], rules: SinkRules, _deaths: int) -> Audit:
+        return audit_sink(places, self.read(), rules)
+
+    @abstractmethod
+    def read(self) -> Iterator[Taken]:
+        """Everything that it has, in its own order."""
+
+
+class HandlerToFile(OfRecords):
     """A user's function that appends to a file per process; its lines carry the moment, to be put in order."""
 
     name = "handler"
@@ -94,8 +131,8 @@ class HandlerToFile:
         """Nothing to undo."""
 
 
-class Archive:
-    """Parquet files on a small file system of their own; read by DuckDB."""
+class Archive(OfRecords):
+    """Parquet files on a small file system of their own, where one can be mounted; read by DuckDB."""
 
     name = "archive"
     exactly_once = True
@@ -103,7 +140,11 @@ class Archive:
     def __init__(self, place: Place) -> None:
         self._folder = place.folder / "archive"
         self._folder.mkdir()
-        mount_small(self._folder, ARCHIVE_BYTES)
+        self._never_full: NotRun | None = None
+        try:
+            mount_small(self._folder, ARCHIVE_BYTES)
+        except NotRun as reason:
+            self._never_full = reason
         self._filler = self._folder / "filler"
         self._run = place.run
 
@@ -121,11 +162,15 @@ class Archive:
             yield Taken(number_in_path(self._run, path), (partition, offset))
 
     def go(self) -> str:
-        """Fill its file system in the middle of whatever is written."""
-        with self._filler.open("wb", buffering=0) as file, suppress(OSError):
-            while file.write(bytes(FILL_BYTES)):
-                pass
-        return "its disk was full"
+        """Fill its file system in the middle of whatever is written. Raises NotRun when that is the machine's."""
+        if self._never_full is not None:
+            raise self._never_full
+        with self._filler.open("wb", buffering=0) as file:
+            with suppress(OSError):
+                while file.write(bytes(FILL_BYTES)):
+                    pass
+            file.truncate(file.tell() - ROOM_BYTES)
+        return f"its disk was full but for {ROOM_BYTES:,} bytes"
 
     def come_back(self) -> None:
         self._filler.unlink()
@@ -134,7 +179,7 @@ class Archive:
         unmount(self._folder)
 
 
-class ToTopic:
+class ToTopic(OfRecords):
     """Another topic, read by confluent-kafka as read_committed."""
 
     name = "kafka"
@@ -167,7 +212,7 @@ class ToTopic:
             future.result(ADMIN_TIMEOUT_S)
 
 
-class Postgres:
+class Postgres(OfRecords):
     """A table, behind a proxy that cuts connections; read by SQL."""
 
     name = "postgres"
@@ -182,11 +227,12 @@ class Postgres:
         self.server.query("postgres", "CREATE DATABASE records")
         self._proxied = ExitStack()
         self.proxy = self._proxied.enter_context(Proxy(self.server.port))
+        self.cutter = self._proxied.enter_context(cutting_commits(self.proxy.port))
 
     def settings(self) -> Mapping[str, str]:
         return {
             "SINK": "postgres",
-            "POSTGRES_URL": self.server.url("records", port=self.proxy.port),
+            "POSTGRES_URL": self.server.url("records", port=self.cutter.port),
             "POSTGRES_PASSWORD_FILE": str(self._password_file),
             "POSTGRES_TIMEOUT_MS": "3000",
         }
@@ -210,9 +256,79 @@ class Postgres:
         self.server.remove()
 
 
+class Alarms:
+    """Alarms to a webhook, which is a process of its own; read from what that process noted."""
+
+    name = "alerts"
+    exactly_once = False
+
+    def __init__(self, place: Place) -> None:
+        self._folder = place.folder
+        self._run = place.run
+        with socket.create_server((LOOPBACK, 0)) as found:
+            self._port = found.getsockname()[1]
+        (self._folder / "rules.toml").write_text(RULES)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.answer("works")
+        self.come_back()
+
+    def settings(self) -> Mapping[str, str]:
+        return {
+            "SINK": "alerts",
+            "ALERTS_DIR": str(self._folder / "state"),
+            "ALERTS_FILE": str(self._folder / "rules.toml"),
+            "ALERTS_WEBHOOK_URL": f"http://{LOOPBACK}:{self._port}/",
+        }
+
+    def value_of(self, number: int) -> bytes:
+        return request(self._run, number)
+
+    def owes(self, places: Mapping[int, tuple[int, int]]) -> int:
+        told = {one.name for one in self.read()}
+        return len(expected(dict(places)).keys() - told)
+
+    def audit(self, places: Mapping[int, tuple[int, int]], rules: SinkRules, deaths: int) -> Audit:
+        return audit_alarms(places, self.read(), rules, deaths)
+
+    def read(self) -> Iterator[Told]:
+        """Everything that the webhook took. A line that its own death cut was not answered."""
+        for line in self._lines("told"):
+            found = json.loads(line)
+            yield Told(found["key"], found["body"])
+
+    def turned_away(self, mode: str) -> int:
+        """How many attempts it answered with an error, or not at all."""
+        return sum(json.loads(line)["mode"] == mode for line in self._lines("turned_away"))
+
+    def _lines(self, name: str) -> list[bytes]:
+        file = self._folder / name
+        text = file.read_bytes() if file.exists() else b""
+        return text[: text.rfind(b"\n") + 1].splitlines()
+
+    def answer(self, mode: str) -> None:
+        """From now on: see webhook.py."""
+        fresh = self._folder / "mode.new"
+        fresh.write_text(mode)
+        fresh.rename(self._folder / "mode")
+
+    def go(self) -> str:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(END_TIMEOUT_S)
+        return "the webhook refused connections"
+
+    def come_back(self) -> None:
+        program = (sys.executable, "-m", "tests.chaos.consumers.webhook", str(self._port), str(self._folder))
+        self._process = subprocess.Popen(program, cwd=ROOT)
+
+    def close(self) -> None:
+        self.go()
+
+
 SINKS: Mapping[str, Callable[[Place], SinkUnderTest]] = {
     "handler": HandlerToFile,
     "archive": Archive,
     "kafka": ToTopic,
     "postgres": Postgres,
+    "alerts": Alarms,
 }

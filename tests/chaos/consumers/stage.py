@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -49,6 +49,7 @@ class CommitWatcher:
         self.committed: dict[int, int] = {}
         self.moves: dict[int, list[tuple[float, int]]] = {number: [] for number in range(PARTITION_COUNT)}
         self.steps_back: list[str] = []
+        self.looked_at_s = 0.0  # when the last look that was answered began
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
 
@@ -63,6 +64,7 @@ class CommitWatcher:
 
     def _look_on(self) -> None:
         while not self._stopping.wait(LOOK_INTERVAL_S):
+            began_s = time.monotonic()
             try:
                 found = self._asker.committed(self._places, timeout=5)
             except KafkaException:
@@ -71,6 +73,7 @@ class CommitWatcher:
             for one in found:
                 if one.error is None and one.offset >= 0:
                     self._note(now_s, int(one.partition), int(one.offset))
+            self.looked_at_s = began_s
 
     def _note(self, now_s: float, partition: int, offset: int) -> None:
         before = self.committed.get(partition, -1)
@@ -79,6 +82,11 @@ class CommitWatcher:
         if offset != before:
             self.committed[partition] = offset
             self.moves[partition].append((now_s, offset))
+
+    def quiet_s(self, partitions: Iterable[int]) -> float:
+        """How long ago one of these moved last."""
+        last_s = max((self.moves[partition][-1][0] for partition in partitions if self.moves[partition]), default=0.0)
+        return time.monotonic() - last_s
 
     def longest_pause_s(self, partition: int, start_s: float, end_s: float) -> float:
         """The longest time between two moves within these moments."""
@@ -102,7 +110,9 @@ class ConsumerStage(Scene):
         self.settings: dict[str, str] = {}
         self.lost: dict[int, str] = {}
         self.replicas: list[Replica] = []
-        self.publisher = Publisher(kafka.bootstrap_servers, topics.records, run, PARTITION_COUNT, 1_500)
+        self.deaths = 0
+        self.paused_s: tuple[float, float] | None = None
+        self.publisher = Publisher(kafka.bootstrap_servers, topics.records, PARTITION_COUNT, 1_500, sink.value_of)
         self.watcher = CommitWatcher(kafka.bootstrap_servers, self.group, topics.records)
 
     # Replicas
@@ -139,11 +149,19 @@ class ConsumerStage(Scene):
         """A sink that can takes so long for each batch; others are as fast as they are."""
         (self.sink_folder / "slow").write_text(f"{batch_s}")
 
+    def until_ended(self, replica: Replica, code: int) -> None:
+        """By itself, with this exit code."""
+        self.until(lambda: replica.process.poll() is not None, "the replica to end")
+        if replica.process.returncode != code:
+            raise Failed(f"a replica ended with {replica.process.returncode} instead of {code}: {said(replica)}")
+        self.observe(f"the replica ended by itself with {code}")
+
     def kill(self, replica: Replica) -> None:
         """SIGKILL; the exit status has to show it."""
         alive = replica.process.poll() is None
         replica.process.kill()
         status = replica.process.wait(EXIT_TIMEOUT_S)
+        self.deaths += 1
         self.require(alive and status == -signal.SIGKILL, f"SIGKILL ended a replica (status {status})")
 
     def stop(self, *replicas: Replica) -> None:
@@ -161,6 +179,10 @@ class ConsumerStage(Scene):
         if code != 0:
             raise Failed(f"SIGTERM ended a replica with {code} instead of 0: {said(replica)}")
 
+    def owners(self) -> dict[int, Replica]:
+        """By partition, the running replica that was given it last."""
+        return {partition: replica for replica in self.running() for partition in replica.owns or ()}
+
     # Waiting
 
     def dead_lettered_places(self) -> set[tuple[int, int]]:
@@ -170,6 +192,12 @@ class ConsumerStage(Scene):
             for record in read_topics(self.kafka.bootstrap_servers, {self.topics.dead_letters: True})
         }
 
+    def committed_now(self) -> dict[int, int]:
+        """What is committed at this moment or later; the watcher may be a look behind."""
+        asked_s = time.monotonic()
+        self.until(lambda: self.watcher.looked_at_s >= asked_s, "the group's offsets")
+        return dict(self.watcher.committed)
+
     @property
     def committed_total(self) -> int:
         return sum(self.watcher.committed.values())
@@ -178,6 +206,11 @@ class ConsumerStage(Scene):
         """Until the group has come this many offsets further than now."""
         wanted = self.committed_total + more
         self.until(lambda: self.committed_total >= wanted, f"{more} more offsets committed", within_s)
+
+    def until_published(self, more: int) -> None:
+        """Until so many more than now are confirmed."""
+        wanted = self.publisher.count + more
+        self.until(lambda: self.publisher.count >= wanted, f"{more} more records to be published")
 
     def until_shared(self, count: int, within_s: float = WAIT_S) -> None:
         """Until every one of `count` running replicas has partitions, and all are given."""
@@ -204,6 +237,8 @@ class ConsumerStage(Scene):
         self.until(settled, "everything committed", DRAIN_LIMIT_S)
         if left := behind():
             raise Failed(f"{left} offsets are not committed, and none came for {self.plan.patience_s:g} s")
+        give_up_at = time.monotonic() + self.plan.patience_s
+        self.until(lambda: not self.sink.owes(self.publisher.places) or time.monotonic() > give_up_at, "the sink")
 
     def last_words(self) -> str:
         return f"; the last replica says {said(self.replicas[-1])}" if self.replicas else ""
@@ -223,6 +258,11 @@ class ConsumerStage(Scene):
             replica.process.wait(EXIT_TIMEOUT_S)
         self.undo.close()
         self.sink.close()
+
+
+def partitions_kept(before: Mapping[int, Replica], after: Mapping[int, Replica]) -> set[int]:
+    """Those that are still the same replica's."""
+    return {partition for partition, replica in after.items() if before.get(partition) is replica}
 
 
 def said(replica: Replica) -> str:

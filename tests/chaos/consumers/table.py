@@ -23,7 +23,14 @@ FAULTS: Mapping[str, Sequence[str]] = {
         "records that the sink fails at",
         "a sink slower than the session",
         "the sink is away: an error, a full disk, a database killed and restarted",
-        "connections cut, in the middle of COMMIT too",
+        "connections to the database cut at random moments",
+        "the connection cut in the middle of COMMIT",
+        "one replica cut off from the broker, and back",
+        "a client that is alive and stuck",
+        "a sink that never returns",
+        "the webhook refuses, fails and hangs",
+        "the webhook refuses, fails and hangs while the process is killed",
+        "SIGTERM while alarms are told",
         "retention overtakes a group that is away",
     ),
 }
@@ -31,4 +38,5 @@ MUTATIONS = (
     Mutation("commit_before_sink", "replicas_killed_at_random_moments_handler", Kind.MISSING),
     Mutation("commit_all_on_revoke", "scaled_under_load_handler", Kind.MISSING),
     Mutation("swallowed_sink_error", "sink_away_handler", Kind.MISSING),
+    Mutation("alarm_given_up", "webhook_away_alerts", Kind.MISSING),
 )

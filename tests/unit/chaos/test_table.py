@@ -40,7 +40,7 @@ def test_every_mutation_of_the_consumer_is_looked_for() -> None:
 def test_the_auditor_shares_no_code_with_the_services() -> None:
     """Nor does what it is told by: the journal, the lines, the reader."""
     folder = Path(__file__).parents[2] / "chaos"
-    own = ("audit", "numbered", "publisher", "sinks")
+    own = ("alarms", "audit", "numbered", "publisher", "sinks", "webhook")
     for name in (
         *("auditor", "files", "journal", "lines", "reading", "topic_records"),
         *(f"consumers/{name}" for name in own),

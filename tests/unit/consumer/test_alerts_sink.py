@@ -82,11 +82,13 @@ class Receiver:
         self.keys: list[str] = []
         self.bodies: list[Any] = []
         self.answers: list[int] = []
+        self.takes_s = 0.0
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.keys.append(request.headers["Idempotency-Key"])
         self.bodies.append(await request.json())
+        await asyncio.sleep(self.takes_s)
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
 
@@ -218,6 +220,31 @@ async def test_a_crash_behind_a_delivery_repeats_it_under_the_same_id(tmp_path: 
             await until(lambda: saved(tmp_path)["pending"] == [])
     assert len(receiver.keys) == 2
     assert len(set(receiver.keys)) == 1
+
+
+async def test_the_answer_that_a_shutdown_meets_is_waited_for_and_noted(tmp_path: Path, receiver: Receiver) -> None:
+    receiver.takes_s = 0.2
+    async with opened(tmp_path, receiver.url) as (sink, _begin):
+        await sink.write(failing(3))
+        await sink.flush()
+        await until(lambda: bool(receiver.keys))
+    assert len(receiver.keys) == 1, "no other one is begun with"
+    assert len(saved(tmp_path)["pending"]) == 2
+    async with opened(tmp_path, receiver.url):
+        await until(lambda: saved(tmp_path)["pending"] == [])
+    assert len(receiver.keys) == len(set(receiver.keys)) == 3
+
+
+async def test_a_shutdown_waits_for_a_webhook_that_hangs_no_longer_than_it_may(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module, "FINISH_TIMEOUT_S", 0.05)
+    receiver.takes_s = 1.0
+    async with asyncio.timeout(DEADLINE_S / 2), opened(tmp_path, receiver.url) as (sink, _begin):
+        await sink.write(failing(1))
+        await sink.flush()
+        await until(lambda: bool(receiver.keys))
+    assert len(saved(tmp_path)["pending"]) == 1
 
 
 async def test_an_alarm_that_the_webhook_refuses_is_dropped_and_said_so(tmp_path: Path, receiver: Receiver) -> None:

@@ -147,7 +147,7 @@ def programs(seed: int) -> tuple[list[int | None], list[tuple[str, int, Literal[
 HOW: list[Literal["die", "fail", "no"]] = ["no", "no", "no", "die", "fail"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32))
 def test_each_record_is_archived_once_whatever_dies_when(seed: int) -> None:
     """Crashes between any two steps, failing steps, owners that sleep and go on, merges, other batches after each."""

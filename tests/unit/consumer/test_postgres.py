@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -293,7 +292,6 @@ STEPS = st.lists(
 )
 
 
-@hypothesis.settings(deadline=None)  # the machine may be busy
 @given(STEPS)
 def test_whoever_stores_and_whatever_is_not_heard_each_offset_is_stored_once(
     steps: list[tuple[int, str, int, int, str | None]],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.producer.audit import digests
@@ -115,7 +115,6 @@ def test_a_block_is_suspicious_if_and_only_if_one_of_its_lines_is(topic: Topic) 
 
 
 @given(topics)
-@settings(deadline=None)
 def test_the_close_look_names_exactly_the_lines_that_are_amiss(topic: Topic) -> None:
     """As ranges of bytes, merged where lines adjoin."""
     findings = Findings()

@@ -334,5 +334,5 @@ def holds(content: Content, chunk: Chunk) -> bool:
     return chunk.end <= len(content.data) and content.data[chunk.start :].startswith(chunk.data)
 
 
-FollowedFolder.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None, derandomize=True)
+FollowedFolder.TestCase.settings = settings(max_examples=40, stateful_step_count=40, derandomize=True)
 TestFollowedFolder = FollowedFolder.TestCase

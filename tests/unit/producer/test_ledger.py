@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.producer import ledger as ledger_module
@@ -160,7 +160,6 @@ class Model:
         self.fates[id(parsed)] = fates
 
 
-@settings(deadline=None)  # a busy machine is no fault of the ledger
 @given(st.lists(_STEPS, max_size=40))
 def test_the_equation_holds_at_every_moment(steps: list[Read | Settle | Abandon | Keep]) -> None:
     """Whatever is read, settled in any order, lost, closed and summed up; and each class is what it should be."""

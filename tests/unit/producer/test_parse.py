@@ -204,7 +204,7 @@ def mutated_lines(draw: st.DrawFn) -> bytes:
 
 
 @given(st.lists(mutated_lines(), min_size=1, max_size=4), st.sampled_from(LogFormat))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_both_ways_give_the_same_bytes(lines: list[bytes], log_format: LogFormat) -> None:
     """The fast way is an abbreviation of the model, never another opinion; and no line raises or gets lost."""
     chunk = chunk_of(*lines, start=1000)

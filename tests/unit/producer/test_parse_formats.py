@@ -46,7 +46,7 @@ def parse_with(log_format: CompiledFormat, *lines: bytes) -> ParsedChunk:
 
 @given(cases())
 @example(TWO_READINGS)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_both_ways_agree_for_any_format(case: Case) -> None:
     """Whatever the format, the fast way gives what the general way gives, and no line is lost."""
     try:
@@ -68,7 +68,7 @@ def test_both_ways_agree_for_any_format(case: Case) -> None:
 
 @given(cases())
 @example(TWO_READINGS)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_a_value_comes_back_as_it_was_sent_or_not_at_all(case: Case) -> None:
     """A line that could be read in two ways is a dead letter, never a record with the values shifted."""
     try:

@@ -36,6 +36,8 @@ from shared.runtime.logging import get_logger
 TICK_S = 1.0
 WEBHOOK_RETRY_FIRST_S = 0.5
 WEBHOOK_RETRY_LONGEST_S = 60.0
+# For the answer to the alarm that is on its way at a shutdown; less than the lifecycle keeps for closing.
+FINISH_TIMEOUT_S = 2.0
 # Alarms that wait for the webhook. Of more, the oldest are dropped; the log has told them.
 MAX_PENDING = 1_000
 LEFT_OUT_INTERVAL_S = 60.0
@@ -138,6 +140,8 @@ class AlertsSink:
         self._silence.forget(partitions)
 
     async def close(self) -> None:
+        if self._courier is not None:
+            await self._courier.finish(FINISH_TIMEOUT_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -10,6 +10,8 @@ from services.consumer.decode import DecodedBatch
 from services.consumer.feeder import Feeder
 from services.consumer.pipeline import Pipeline
 from services.consumer.progress import PartitionProgress
+from services.consumer.sinks.alerts.engine import Alarm
+from services.consumer.sinks.alerts.webhook import Answer, Verdict, Webhook
 from shared.errors import SinkUnavailable
 
 
@@ -58,6 +60,18 @@ def swallowed_sink_error() -> None:
     Feeder._timed = timed  # type: ignore[method-assign]
 
 
+def alarm_given_up() -> None:
+    """A webhook that fails or is away counts as one that has taken the alarm."""
+
+    async def post(self: Webhook, alarm: Alarm) -> Answer:
+        await posted(self, alarm)
+        return Answer(Verdict.DELIVERED, "given up")
+
+    posted = Webhook.post
+    Webhook.post = post  # type: ignore[method-assign]
+
+
 CHANGES: Mapping[str, Callable[[], None]] = {
-    change.__name__: change for change in (commit_before_sink, commit_all_on_revoke, swallowed_sink_error)
+    change.__name__: change
+    for change in (commit_before_sink, commit_all_on_revoke, swallowed_sink_error, alarm_given_up)
 }
