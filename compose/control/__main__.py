@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from compose.control import develop, report, verbs
+from compose.control import develop, report, secured, verbs
 from compose.control.choices import check_numbers, known_variables, not_taken, with_log_files, with_nginx_conf
 from compose.control.docker_stack import DockerStack, engine_answers
 from compose.control.flavours import FLAVOURS, SERVERS_VARIABLE, VARIABLE, choose_flavour, known_of, with_flavour
@@ -30,6 +30,8 @@ DEFAULT_TAIL_LINES = 100
 DEFAULT_INTERVAL_S = 2.0
 MAX_INTERVAL_S = 60.0
 INTERRUPTED = 130
+# `up` alone listens to them.
+OF_KAFKA = (VARIABLE, SERVERS_VARIABLE, secured.VARIABLE)
 MODES: dict[str, Mode] = {"local": "local", "docker": "docker"}
 
 GUIDE = (Path(__file__).parent / "help.txt").read_text()
@@ -74,13 +76,17 @@ def open_stack(root: Path, *, anew: bool = False) -> Stack:
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
     typed, from_file = known_variables(names, os.environ), known_variables(names, dotenv_values(root / ".env"))
-    if own.kafka and not anew:
-        typed = {name: value for name, value in typed.items() if name not in (VARIABLE, SERVERS_VARIABLE)}
+    is_chosen = bool(own.kafka) and not anew
+    if is_chosen:
+        typed = {name: value for name, value in typed.items() if name not in OF_KAFKA}
     check_numbers({**from_file, **typed})
     own = own.model_copy(update={"variables": {**own.variables, **typed}})
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
-    flavour = FLAVOURS[own.kafka] if own.kafka and not anew else choose_flavour(variables)
+    if is_chosen:
+        variables = secured.with_choice(variables, is_secured=own.secured)
+    flavour = FLAVOURS[own.kafka] if is_chosen else choose_flavour(variables)
+    secured.check_flavour(variables, flavour)
     known = known_of(root, flavour)
     variables = with_flavour(variables, flavour, known)
     if mode == "docker":
@@ -108,6 +114,7 @@ def options() -> verbs.Options:
         interval_s=_seconds("INTERVAL_S", DEFAULT_INTERVAL_S),
         since=os.environ.get("SINCE") or None,
         samples=_samples(os.environ.get("SAMPLES") or ""),
+        authority=os.environ.get("AUTHORITY") == "1",
     )
 
 

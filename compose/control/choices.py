@@ -14,7 +14,7 @@ from compose.errors import OperatorError
 LOG_FOLDER = "/var/log/nginx"
 NGINX_FOLDER = "/etc/nginx"
 # Variables that no Compose file refers to and that change what the verbs do all the same.
-OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME"})
+OTHER_VARIABLES = frozenset({"LOGS", "COMPOSE_PROJECT_NAME", "SECURE"})
 # Settings that each service of the Compose files has a value of its own for, or none.
 OF_ONE_SERVICE = ("SERVICE_NAME", "SINK", "TRANSFORM")
 MAX_REPLICAS = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from compose.control import health
+from compose.control import health, secured
 from compose.control.choices import LOG_FOLDER, check_logs, demo_wanted, uses_own_database
 from compose.control.crash_loop import HAPPENED, Starts
 from compose.control.flavours import (
@@ -31,11 +32,13 @@ from compose.control.flavours import (
     known_of,
     volumes_of,
 )
+from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
-from compose.control.topology import Service, read_services
+from compose.control.topology import Service, overlaid, read_services
 from compose.errors import OperatorError
 from compose.local.ports import free_port, port_is_free
+from compose.security.folder import CONTAINER_FOLDER
 
 ASK_TIMEOUT_S = 30.0
 BUILD_TIMEOUT_S = 1800.0
@@ -45,7 +48,10 @@ READY_TIMEOUT_S = 180.0
 POLL_INTERVAL_S = 1.0
 TELL_INTERVAL_S = 5.0
 COMPOSE_FILES = ("services.yaml", "demo.yaml", "postgres.yaml")
-NGINX, DATABASE, ONE_SHOTS = "nginx", "postgres", ("topics",)
+NGINX, DATABASE, TOPICS = "nginx", "postgres", "topics"
+ONE_SHOTS = (TOPICS,)
+# Of the broker of a secured stack.
+LISTENERS = ("INTERNAL", "HOST", "BROKER", "CONTROLLER")
 # Compose begins a line of its logs with this even where no terminal is.
 CLEAR_LINE = "\x1b[2K"
 BUILT_THROUGH = "producer"
@@ -113,11 +119,16 @@ class DockerStack:
         self._state_file = StateFile(root / ".run")
         self._state = state
         known = {**known_of(root, flavour), **self._variables}
-        self._services = {
+        plain = {
             name: service
             for file in (f"brokers/{flavour.name}.yaml", *COMPOSE_FILES)
             for name, service in read_services((root / "compose" / file).read_text(), known).items()
         }
+        self._overlay = secured.overlay_services(root, self._variables)
+        self._services = overlaid(plain, self._overlay)
+        if self._overlay:
+            # Both are given to Compose: to say them otherwise would leave the containers without their secrets.
+            self._variables |= {"SECURE_DIR": str(root / secured.FOLDER), "SECURE_GID": str(secured.containers_gid())}
 
     @property
     def bootstrap_servers(self) -> str:
@@ -126,6 +137,16 @@ class DockerStack:
 
     def _host_port(self, variable: str, default: str) -> str:
         return self._variables.get(variable) or default
+
+    @property
+    def secrets(self) -> Secrets | None:
+        if not self._overlay:
+            return None
+        folder = secured.secret_folder(self._root, secured.containers_gid())
+        return Secrets(folder, CONTAINER_FOLDER, LISTENERS)
+
+    def login(self) -> Mapping[str, str]:
+        return secured.login(self._services[TOPICS], self._root)
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -139,7 +160,8 @@ class DockerStack:
         """`docker compose` from the root; services of a profile are seen only by calls that ask for it."""
         profiles = sorted({profile for service in self._services.values() for profile in service.profiles})
         named = [word for profile in profiles for word in ("--profile", profile)] if every_profile else []
-        return ["docker", "compose", *named, *arguments]
+        files = ["--file", "compose.yaml", "--file", str(secured.OVERLAY)] if self._overlay else []
+        return ["docker", "compose", *files, *named, *arguments]
 
     def _environment(self) -> dict[str, str]:
         """Of every call: what was typed at this verb does not choose another Kafka than the one that runs."""
@@ -184,14 +206,19 @@ class DockerStack:
 
     def up(self, tell: Tell) -> bool:
         check_mode(self.flavour, self.mode, self._variables)
-        check_data(self.flavour, self._held())
+        held = self._held()
+        check_data(self.flavour, held)
+        secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
         replicas = self.replicas()
         before = _running(replicas)
         self._check_followed_folder(replicas)
         self._check_ports({replica.service for replica in replicas if replica.running})
+        if self.secrets is not None:
+            secured.prepare(self.secrets.folder, self._overlay)
         for line in self._log_notes():
             tell(f"Note: {line}")
-        self._state = self._state.model_copy(update={"running": True, "kafka": self.flavour.name})
+        chosen = {"kafka": self.flavour.name, "secured": bool(self._overlay)}
+        self._state = self._state.model_copy(update={"running": True, **chosen})
         self._state_file.save(self._state)
         tell("Building the image (a minute the first time, a moment when nothing changed).")
         # Through one service: Compose labels an image with the service it was built for, and each of them in turn
@@ -297,6 +324,8 @@ class DockerStack:
     def clean(self, tell: Tell) -> None:
         tell("Removing containers and volumes.")
         self._must(self._command("down", "--remove-orphans", "--volumes"), DOWN_TIMEOUT_S, shown=True)
+        if self.secrets is not None:
+            shutil.rmtree(self.secrets.folder.path, ignore_errors=True)
         self._state_file.forget()
 
     def restart(self, service: str | None, tell: Tell) -> None:

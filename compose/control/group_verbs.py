@@ -21,7 +21,8 @@ METRICS_PATH = "/metrics"
 
 
 def _view(stack: Stack) -> KafkaView:
-    return KafkaView(stack.bootstrap_servers, stack.services()["producer"].environment["KAFKA_TOPIC"])
+    topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
+    return KafkaView(stack.bootstrap_servers, topic, stack.login())
 
 
 def groups(stack: Stack, only: str | None, interval_s: float, *, as_json: bool) -> int:

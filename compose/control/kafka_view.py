@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from shared.kafka import groups, lag, reset, scan, topics
+from shared.kafka import certificates, groups, lag, reset, scan, topics
 from shared.kafka.groups import Group, StoredRecord
 from shared.kafka.lag import GroupsSeen
 from shared.kafka.scan import Span
@@ -17,10 +18,11 @@ from shared.tools.moments import milliseconds
 class KafkaView:
     """Reads one topic of one broker. Every method raises BrokerUnavailable and the like (shared/errors.py)."""
 
-    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, login: Mapping[str, Any]) -> None:
+        """`login` are further settings, by the names of fields."""
         self.topic = topic
         self._settings = KafkaSettings(
-            service_name="control", kafka_bootstrap_servers=bootstrap_servers, kafka_topic=topic
+            service_name="control", kafka_bootstrap_servers=bootstrap_servers, kafka_topic=topic, **login
         )
 
     def describe(self, names: Sequence[str]) -> tuple[Group, ...]:
@@ -50,6 +52,10 @@ class KafkaView:
     def commit(self, group: str, next_offsets: Mapping[int, int]) -> None:
         """Set what a group without members has committed. Raises OwnershipLost when it has one."""
         asyncio.run(reset.commit_for_group(self._settings, group, self.topic, next_offsets))
+
+    def reload_certificates(self, listeners: Sequence[str], keystore: str, truststore: str) -> None:
+        """Let the broker read its files, at these paths of its own, anew."""
+        asyncio.run(certificates.reload_certificates(self._settings, 1, listeners, keystore, truststore))
 
     def holding(self, needle: bytes, start: Mapping[int, int], end: Mapping[int, int]) -> tuple[StoredRecord, ...]:
         """The records between two sets of offsets whose value holds `needle`."""

@@ -70,7 +70,8 @@ class LocalPlan:
 
     def environment(self, service: Service, port: int) -> dict[str, str]:
         """What a replica of the service runs with."""
-        environment = local_environment(service, self.folders(), self.bootstrap_servers, port)
+        own = {target: self.root / source for target, source in service.mounts.items() if "/" in source}
+        environment = local_environment(service, {**self.folders(), **own}, self.bootstrap_servers, port)
         handlers = service.mounts.get(HANDLER_FOLDER, "")
         if "/" in handlers:  # a folder of the host, not a volume
             # In the image it is the working folder, which Python imports from.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from compose.control import health, report
+from compose.control import health, report, secured
 from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.crash_loop import HAPPENED, Starts
 from compose.control.flavours import (
@@ -27,10 +27,11 @@ from compose.control.flavours import (
     known_of,
 )
 from compose.control.local_plan import TOPICS, LocalPlan
+from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
 from compose.control.tail import FilesOutput, last_lines
-from compose.control.topology import Service, read_services
+from compose.control.topology import Service, overlaid, read_services
 from compose.errors import OperatorError
 from compose.local import nodes
 from compose.local.broker import answers, zookeeper_answers
@@ -38,9 +39,14 @@ from compose.local.manager import Manager, ProcessState, listener_on, orphans, s
 from compose.local.nodes import ZOOKEEPER, Node
 from compose.local.ports import free_port, port_is_free
 from compose.local.processes import NGINX, VISITOR, supervisor_configuration
+from compose.security.local import secured_settings
 from shared.runtime.probe import MAX_ANSWER_BYTES
 
 DEFAULT_KAFKA_PORT = 19092
+KAFKA = nodes.BROKERS[0]
+# The port on which brokers of a secured stack know each other by certificates, and all its listeners.
+BROKERS_PORT = "kafka-brokers"
+LISTENERS = ("HOST", "BROKER", "CONTROLLER")
 KAFKA_START_TIMEOUT_S = 90.0
 TOPICS_TIMEOUT_S = 120.0
 READY_TIMEOUT_S = 90.0
@@ -67,7 +73,8 @@ class LocalStack:
         self._state_file = StateFile(self._run)
         self._state = state
         text = (root / "compose" / "services.yaml").read_text()
-        self._services = read_services(text, {**known_of(root, flavour), **self._variables})
+        self._overlay = secured.overlay_services(root, {**self._variables, "SECURE_DIR": str(root / secured.FOLDER)})
+        self._services = overlaid(read_services(text, {**known_of(root, flavour), **self._variables}), self._overlay)
 
     # What is there
 
@@ -75,6 +82,17 @@ class LocalStack:
     def bootstrap_servers(self) -> str:
         own = (f"127.0.0.1:{self._broker_port(broker)}" for broker in self.flavour.brokers)
         return self._variables.get(SERVERS_VARIABLE) or ",".join(own)
+
+    @property
+    def secrets(self) -> Secrets | None:
+        if not self._overlay:
+            return None
+        # All processes are of one user: no group has to read anything.
+        folder = secured.secret_folder(self._root, None)
+        return Secrets(folder, str(folder.keystore.parent.resolve()), LISTENERS)
+
+    def login(self) -> Mapping[str, str]:
+        return secured.login(self._services[TOPICS], self._root)
 
     def services(self) -> Mapping[str, Service]:
         return self._services
@@ -127,7 +145,9 @@ class LocalStack:
 
     def _node_answers(self, name: str) -> bool:
         """Whether a broker, or what it needs, serves."""
-        return zookeeper_answers(self._state.ports[name]) if name == ZOOKEEPER else answers(self._broker_port(name))
+        if name == ZOOKEEPER:
+            return zookeeper_answers(self._state.ports[name])
+        return answers(self._broker_port(name), secured.trusting(self.secrets.folder) if self.secrets else None)
 
     def _plan(self) -> LocalPlan:
         return LocalPlan(
@@ -144,7 +164,9 @@ class LocalStack:
 
     def up(self, tell: Tell) -> bool:
         check_mode(self.flavour, self.mode, self._variables)
-        check_data(self.flavour, self._held())
+        held = self._held()
+        check_data(self.flavour, held)
+        secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
         self._check_machine(tell)
         was_alive = self._manager().alive()
         if not was_alive:
@@ -203,17 +225,30 @@ class LocalStack:
         if not was_alive and self.flavour.brokers:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
         with report.counting_progress("Kafka's jars") as progress:
-            return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress)
+            return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress, self._lock())
+
+    def _lock(self) -> nodes.Lock:
+        """What locks the broker's doors, and the files for it; nothing without SECURE=1."""
+        if self.secrets is None:
+            return nodes.OPEN
+        folder, ports = self.secrets.folder, self._state.ports
+        secured.prepare(folder, self._overlay)
+        settings = secured_settings(
+            self._overlay[KAFKA].environment, folder, nodes.ports_of(KAFKA, ports), ports[BROKERS_PORT]
+        )
+        return nodes.Lock(settings, (f"@{folder.scram_arguments.resolve()}",))
 
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""
         ports = {broker: self._claim_broker_port(broker, was_alive) for broker in self.flavour.brokers}
-        names = (*nodes.port_names(self.flavour.name), *self._plan().replica_names())
+        secured_only = (BROKERS_PORT,) if self._overlay else ()
+        names = (*nodes.port_names(self.flavour.name), *secured_only, *self._plan().replica_names())
         for name in (*names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
-        self._state = self._state.model_copy(update={"ports": ports, "running": True, "kafka": self.flavour.name})
+        chosen = {"kafka": self.flavour.name, "secured": bool(self._overlay)}
+        self._state = self._state.model_copy(update={"ports": ports, "running": True, **chosen})
 
     def _claim_broker_port(self, broker: str, was_alive: bool) -> int:
         port = self._broker_port(broker)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from compose.control.flavours import Flavour
+from compose.control.secured import Secrets
 from compose.control.state import Mode
 from compose.control.topology import Service
 from compose.errors import OperatorError
@@ -58,6 +59,13 @@ class Stack(Protocol):
     @property
     def bootstrap_servers(self) -> str:
         """The brokers as this machine reaches them."""
+
+    @property
+    def secrets(self) -> Secrets | None:
+        """The files of SECURE=1; None without it."""
+
+    def login(self) -> Mapping[str, str]:
+        """How this machine's tools log in to the broker: settings by the names of fields; none where nobody has to."""
 
     def services(self) -> Mapping[str, Service]:
         """The definition in force, by service name."""

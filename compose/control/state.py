@@ -19,13 +19,14 @@ Mode = Literal["local", "docker"]
 
 class StackState(BaseModel):
     """The stack that runs, or ran last: `variables` are the choices made at `up`, `scale` those of `make scale`, and
-    `kafka` is the flavour that its data belongs to.
+    `kafka` is the flavour that its data belongs to, `secured` whether that knows users.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
     kafka: str = ""
+    secured: bool = False
     running: bool = False
     variables: dict[str, str] = {}
     scale: dict[str, int] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -61,6 +61,22 @@ def read_services(text: str, variables: Mapping[str, str]) -> dict[str, Service]
     """The services of one Compose file, by name, with the variables filled in."""
     document = _interpolate_all(yaml.safe_load(text), variables)
     return {name: _service(name, entry) for name, entry in document["services"].items()}
+
+
+def overlaid(services: Mapping[str, Service], overlay: Mapping[str, Service]) -> dict[str, Service]:
+    """The services with an overlay on them, as Compose lays it: values are replaced, mounts and variables added."""
+
+    def merged(service: Service) -> Service:
+        over = overlay.get(service.name)
+        if over is None:
+            return service
+        return replace(
+            service,
+            environment={**service.environment, **over.environment},
+            mounts={**service.mounts, **over.mounts},
+        )
+
+    return {name: merged(service) for name, service in services.items()}
 
 
 def variable_names(text: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from compose.control import group_verbs, ledger_view, report, verify
+from compose.control import group_verbs, ledger_view, report, secured, verify
 from compose.control.choices import check_nginx_conf, demo_wanted, parse_scale
 from compose.control.health import READY
 from compose.control.kafka_view import KafkaView
@@ -53,6 +53,7 @@ class Options:
     interval_s: float = 2.0
     since: str | None = None
     samples: int | None = None
+    authority: bool = False
 
 
 Verb = Callable[[Stack, Options, Sequence[str]], int]
@@ -144,7 +145,7 @@ def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
             report.bad(f"{replica.name} said last: {said}")
     names = tuple(verify.consumer_services(stack))
     topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
-    view = KafkaView(stack.bootstrap_servers, topic)
+    view = KafkaView(stack.bootstrap_servers, topic, stack.login())
     try:
         report.show_groups(view.describe(names), view.end_offsets())
     except RetryableError as error:
@@ -269,6 +270,25 @@ def _selection(options: Options) -> Sequence[str]:
     return [f"{name}={value}" for name, value in {**given, "--since": options.since}.items() if value]
 
 
+def certificates(stack: Stack, options: Options, _words: Sequence[str]) -> int:
+    """A new certificate for the broker of a secured stack, under load as well."""
+    secrets = stack.secrets
+    if secrets is None or not any(replica.service == KAFKA and replica.running for replica in stack.replicas()):
+        raise OperatorError("No broker with certificates of ours runs.", "Start one: make up SECURE=1")
+    ends_at = secrets.folder.renew(authority=options.authority)
+    if options.authority:
+        report.say("A new authority signs, so the broker is restarted. Its clients wait, and trust both authorities.")
+        stack.restart(KAFKA, report.say)
+    else:
+        topic = stack.services()[PRODUCER].environment["KAFKA_TOPIC"]
+        view = KafkaView(stack.bootstrap_servers, topic, stack.login())
+        files = (f"{secrets.broker_folder}/{name}.pem" for name in ("keystore", "truststore"))
+        view.reload_certificates(secrets.listeners, *files)
+    secured.wait_until_served(secrets.folder, int(stack.bootstrap_servers.rpartition(":")[2]))
+    report.good(f"New connections see the new certificate, which ends on {ends_at:%Y-%m-%d}.")
+    return 0
+
+
 def groups(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     """Show who reads the topic, how far behind and how fast."""
     return group_verbs.groups(stack, options.group, options.interval_s, as_json=options.json)
@@ -303,6 +323,7 @@ STACK_VERBS: Mapping[str, Verb] = {
     "status": status,
     "groups": groups,
     "reset-group": reset_group,
+    "certificates": certificates,
     "files": files,
     "logs": logs,
     "scale": scale,

@@ -79,7 +79,7 @@ class Run:
         if not any(service.sink in COUNTED_SINKS for service in services.values()):
             raise OperatorError("No consumer runs whose records can be counted.", "Start the stack: make up")
         topic = stack.services()["producer"].environment["KAFKA_TOPIC"]
-        view = KafkaView(stack.bootstrap_servers, topic)
+        view = KafkaView(stack.bootstrap_servers, topic, stack.login())
         outputs = {
             group: stack.open_output(each.name) for group, each in services.items() if each.sink in COUNTED_SINKS
         }
@@ -161,7 +161,7 @@ class Run:
 
 def wait_for_copies(stack: Stack, tell: Tell) -> None:
     """Return when every partition has all its copies in sync. Raises OperatorError when they do not come."""
-    view = KafkaView(stack.bootstrap_servers, stack.services()["producer"].environment["KAFKA_TOPIC"])
+    view = KafkaView(stack.bootstrap_servers, stack.services()["producer"].environment["KAFKA_TOPIC"], stack.login())
     if not wait_for(lambda: int(not view.lagging_copies()), 1, "copies in sync", tell):
         raise OperatorError("Not every partition has all its copies in sync.", "Look with: make logs SERVICE=kafka")
 

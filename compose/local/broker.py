@@ -13,6 +13,7 @@ import base64
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -127,6 +128,7 @@ class Broker:
     directory: Path
     ports: Ports
     class_path: tuple[Path, ...]
+    tls: ssl.SSLContext | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -137,19 +139,22 @@ class Broker:
         *,
         overrides: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
+        format_arguments: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
         cache_directory: Path | None = None,
         progress: Progress | None = None,
     ) -> Broker:
         """Fetch the jars, write the configuration and format the storage where that was not done yet.
 
         `overrides` are server.properties by name; `cluster_id` is for nodes that belong together, else each is a
-        cluster of its own. Raises OperatorError.
+        cluster of its own. `format_arguments` are further ones of Kafka's storage tool; `tls` is what to ask the node
+        with, where it wants encryption. Raises OperatorError.
         """
         class_path = ensure_jars(cache_directory or default_cache_directory(), progress)
-        broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path)
+        broker = cls(directory.resolve(), ports or Ports(free_port(), free_port()), class_path, tls)
         _write_files(broker.settings_file, server_properties(broker.directory, broker.ports, overrides))
         if not (broker.directory / "data" / "meta.properties").exists():
-            broker._format(cluster_id or new_cluster_id())
+            broker._format(cluster_id or new_cluster_id(), format_arguments)
         return broker
 
     @classmethod
@@ -183,11 +188,10 @@ class Broker:
     def _java(self, *arguments: str) -> tuple[str, ...]:
         return _java(self.directory, self.class_path, HEAP_OPTIONS, *arguments)
 
-    def _format(self, cluster_id: str) -> None:
+    def _format(self, cluster_id: str, more: Sequence[str]) -> None:
         # An id that begins with a dash would be taken for an option.
-        command = self._java(
-            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.settings_file)
-        )
+        options = (f"--cluster-id={cluster_id}", "--config", str(self.settings_file), *more)
+        command = self._java("kafka.tools.StorageTool", "format", *options)
         result = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
         if result.returncode != 0:
             raise OperatorError(
@@ -212,7 +216,7 @@ class Broker:
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when the node answers Kafka's protocol. Raises OperatorError when it exits or the time is over."""
         deadline = time.monotonic() + timeout_s
-        while not answers(self.ports.kafka):
+        while not answers(self.ports.kafka, self.tls):
             exit_code = self._process.poll() if self._process else None
             if exit_code is not None or time.monotonic() > deadline:
                 happened = f"exited with {exit_code}" if exit_code is not None else f"said nothing for {timeout_s:g} s"
@@ -312,13 +316,19 @@ def zookeeper_answers(port: int) -> bool:
         return False
 
 
-def answers(port: int) -> bool:
-    """Whether a Kafka broker on that loopback port answers an ApiVersions request (version 0, no client id)."""
+def answers(port: int, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a Kafka broker on that loopback port answers an ApiVersions request (version 0, no client id).
+
+    It does so before anybody logs in.
+    """
     request = struct.pack(">hhih", 18, 0, 1, -1)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=REQUEST_TIMEOUT_S) as connection:
-            connection.sendall(struct.pack(">i", len(request)) + request)
-            answer = connection.recv(10, socket.MSG_WAITALL)
+        with socket.create_connection((LOOPBACK, port), timeout=REQUEST_TIMEOUT_S) as plain:
+            connection = plain if tls is None else tls.wrap_socket(plain, server_hostname=LOOPBACK)
+            with connection:
+                connection.sendall(struct.pack(">i", len(request)) + request)
+                # Of the answer the length, the request's number and the error, which stand in its first packet.
+                answer = connection.recv(10) if tls else connection.recv(10, socket.MSG_WAITALL)
     except OSError:
         return False
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)

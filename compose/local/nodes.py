@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,24 +28,55 @@ class Node:
     settings: str
 
 
+@dataclass(frozen=True)
+class Lock:
+    """What locks the doors of the one broker: settings besides, and what its storage is formatted with."""
+
+    settings: Mapping[str, str]
+    format_arguments: Sequence[str]
+
+
+OPEN = Lock({}, ())
+
+
 def port_names(flavour: str) -> tuple[str, ...]:
     """What a flavour needs ports for, besides the brokers' doors to clients."""
     named = {"kraft": (BROKERS[0] + CONTROLLER,), "zookeeper": (ZOOKEEPER,)}
     return named.get(flavour, tuple(name + CONTROLLER for name in BROKERS) if flavour == "cluster" else ())
 
 
-def prepare(flavour: str, run: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Node, ...]:
+def ports_of(broker: str, ports: Mapping[str, int]) -> Ports:
+    """Those of a broker that is its own controller."""
+    return Ports(ports[broker], ports[broker + CONTROLLER])
+
+
+def prepare(
+    flavour: str, run: Path, ports: Mapping[str, int], progress: Progress, lock: Lock = OPEN
+) -> tuple[Node, ...]:
     """Fetch the jars, write every node's files and format its storage; the nodes in the order of starting.
 
-    Raises OperatorError.
+    Only `kraft` can be locked. Raises OperatorError.
     """
-    make = _MAKERS.get(flavour)
-    return make(run / FOLDERS[flavour], ports, progress) if make else ()
+    match flavour:
+        case "kraft":
+            return _kraft(run / FOLDERS[flavour], ports, progress, lock)
+        case "zookeeper":
+            return _zookeeper(run / FOLDERS[flavour], ports, progress)
+        case "cluster":
+            return _cluster(run / FOLDERS[flavour], ports, progress)
+    return ()
 
 
-def _kraft(folder: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Node, ...]:
+def _kraft(folder: Path, ports: Mapping[str, int], progress: Progress, lock: Lock) -> tuple[Node, ...]:
     name = BROKERS[0]
-    return (_node(name, Broker.prepare(folder, Ports(ports[name], ports[name + CONTROLLER]), progress=progress)),)
+    broker = Broker.prepare(
+        folder,
+        ports_of(name, ports),
+        overrides=lock.settings,
+        format_arguments=lock.format_arguments,
+        progress=progress,
+    )
+    return (_node(name, broker),)
 
 
 def _zookeeper(folder: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Node, ...]:
@@ -56,20 +87,13 @@ def _zookeeper(folder: Path, ports: Mapping[str, int], progress: Progress) -> tu
 
 
 def _cluster(folder: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Node, ...]:
-    own = [Ports(ports[name], ports[name + CONTROLLER]) for name in BROKERS]
+    own = [ports_of(name, ports) for name in BROKERS]
     made = prepare_cluster([folder / name for name in BROKERS], own, progress=progress)
     return tuple(_node(name, broker) for name, broker in zip(BROKERS, made, strict=True))
 
 
 def _node(name: str, broker: Broker) -> Node:
     return Node(name, broker.command, broker.settings_file.read_text())
-
-
-_MAKERS: Mapping[str, Callable[[Path, Mapping[str, int], Progress], tuple[Node, ...]]] = {
-    "kraft": _kraft,
-    "zookeeper": _zookeeper,
-    "cluster": _cluster,
-}
 
 
 def prepare_cluster(

@@ -1,12 +1,20 @@
-"""Make each topic, with back-off while the broker is away."""
+"""Make each topic and each rule of access, with back-off while the broker is away."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+from services.topics.access import rules
 from services.topics.settings import TopicsSettings
 from shared.errors import FatalError, RetryableError
-from shared.kafka.topics import TopicOutcome, TopicSpec, ensure_topic
+from shared.kafka.access import ensure_rules
+from shared.kafka.topics import TopicSpec, ensure_topic
 from shared.runtime.lifecycle import Shutdown
 from shared.runtime.logging import get_logger
+
+Outcome = TypeVar("Outcome")
 
 # One hour of attempts: a one-shot must end, and what starts it may start it again.
 MAX_ATTEMPTS = 3_600
@@ -47,9 +55,9 @@ def topic_specs(settings: TopicsSettings) -> tuple[TopicSpec, ...]:
 
 
 async def serve(settings: TopicsSettings, shutdown: Shutdown) -> None:
-    """Raises FatalError when the broker refuses a topic or stays away."""
+    """Raises FatalError when the broker refuses a topic or a rule, or stays away."""
     for spec in topic_specs(settings):
-        outcome = await _ensure(settings, spec, shutdown)
+        outcome = await _insist(settings, partial(ensure_topic, settings, spec), shutdown)
         if outcome is None:
             return
         get_logger().info(
@@ -57,13 +65,22 @@ async def serve(settings: TopicsSettings, shutdown: Shutdown) -> None:
         )
         for name, wanted, found in outcome.drift:
             get_logger().warning("topic_setting_differs", topic=spec.name, setting=name, wanted=wanted, found=found)
+    if wanted_rules := rules(settings):
+        made = await _insist(settings, partial(ensure_rules, settings, wanted_rules), shutdown)
+        if made is None:
+            return
+        get_logger().info("rules_ready", rules=len(wanted_rules), made=made.made)
+        for rule in made.surplus:
+            get_logger().warning("rule_not_wanted", rule=rule)
 
 
-async def _ensure(settings: TopicsSettings, spec: TopicSpec, shutdown: Shutdown) -> TopicOutcome | None:
+async def _insist(
+    settings: TopicsSettings, attempt_it: Callable[[], Awaitable[Outcome]], shutdown: Shutdown
+) -> Outcome | None:
     """The outcome, or None when a shutdown was requested first."""
     for attempt in range(MAX_ATTEMPTS):
         try:
-            return await ensure_topic(settings, spec)
+            return await attempt_it()
         except RetryableError as error:
             if attempt == 0:
                 get_logger().warning("broker_unavailable", error=str(error))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from shared.runtime.settings import KafkaSettings, TopicName
+from shared.runtime.settings import CommaSeparated, KafkaSettings, TopicName
 
 
 class TopicsSettings(KafkaSettings):
@@ -34,6 +34,38 @@ class TopicsSettings(KafkaSettings):
     kafka_sink_topic: TopicName | None = Field(
         None, description="Topic of a consumer with SINK=kafka; made like KAFKA_TOPIC when it is named."
     )
+
+    kafka_acl_producers: CommaSeparated = Field(
+        (),
+        description="Names that producers log in with, comma-separated; each is also their SERVICE_NAME. They are "
+        "given the rights that they need. For a broker with an authorizer.",
+    )
+    kafka_acl_consumers: CommaSeparated = Field(
+        (),
+        description="Names that consumers log in with; each is also their group, the only one that they may read as.",
+    )
+    kafka_acl_sinks: CommaSeparated = Field(
+        (), description="Those of the consumers that have SINK=kafka and may write KAFKA_SINK_TOPIC."
+    )
+    kafka_acl_tools: CommaSeparated = Field(
+        (), description="Names that `make dead-letters` and `make replay-to-group` log in with."
+    )
+
+    @field_validator("kafka_acl_producers", "kafka_acl_consumers", "kafka_acl_sinks", "kafka_acl_tools", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @model_validator(mode="after")
+    def _check_sinks(self) -> Self:
+        if self.kafka_acl_sinks and self.kafka_sink_topic is None:
+            raise ValueError("KAFKA_ACL_SINKS needs KAFKA_SINK_TOPIC, the topic that they may write.")
+        strangers = [name for name in self.kafka_acl_sinks if name not in self.kafka_acl_consumers]
+        if strangers:
+            raise ValueError(f"KAFKA_ACL_SINKS names {', '.join(strangers)}, which KAFKA_ACL_CONSUMERS does not name.")
+        return self
 
     @model_validator(mode="after")
     def _check_replicas(self) -> Self:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import ssl
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
 from shared.errors import (
     AccessDenied,
@@ -16,6 +19,7 @@ from shared.errors import (
     OwnershipLost,
     PipelineError,
 )
+from shared.kafka.security import security_options
 from shared.runtime.settings import KafkaSettings
 
 # Kafka's own back-off between two attempts of the client, in milliseconds.
@@ -33,6 +37,7 @@ _DENIED = (
     kafka_errors.GroupAuthorizationFailedError,
     kafka_errors.SaslAuthenticationFailed,
     kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
     kafka_errors.UnsupportedSaslMechanismError,
 )
 _NOT_OWNER = (
@@ -45,8 +50,12 @@ _NOT_OWNER = (
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """The arguments that producer, consumer and admin client have in common."""
+    """The arguments that producer, consumer and admin client have in common.
+
+    Raises InvalidSettings when a file with a secret or a certificate cannot be used.
+    """
     return {
+        **security_options(settings),
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "client_id": settings.client_id,
         "request_timeout_ms": settings.kafka_request_timeout_ms,
@@ -59,6 +68,12 @@ def translate(error: BaseException, doing: str) -> PipelineError:
     reason = str(error) or type(error).__name__
     if isinstance(error, _DENIED):
         return AccessDenied(f"the broker refused {doing}: {reason}. Check the credentials and the ACLs of this client.")
+    if _is_distrust(error):
+        return AccessDenied(
+            f"{doing} failed because the broker and this client do not trust each other: {reason}. Check "
+            "KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CA_FILE, the client's certificate, and whether the broker's names the "
+            "host that it is reached by."
+        )
     if isinstance(error, kafka_errors.ProducerFenced | kafka_errors.InvalidProducerEpoch):
         return Fenced("another producer of this name took over")
     if isinstance(error, _NOT_OWNER):
@@ -68,6 +83,51 @@ def translate(error: BaseException, doing: str) -> PipelineError:
     if isinstance(error, kafka_errors.KafkaConnectionError | OSError | RuntimeError):
         return BrokerUnavailable(f"no answer from the broker while {doing}: {reason}")
     return DeliveryFailed(f"{doing} failed: {type(error).__name__}: {reason}")
+
+
+class _Startable(Protocol):
+    async def start(self) -> None: ...
+
+
+async def start_client(client: _Startable, settings: KafkaSettings) -> None:
+    """`client.start()`. Where no broker lets the client in it raises the reason: aiokafka 0.14 only logs that."""
+    try:
+        await client.start()
+    except kafka_errors.KafkaConnectionError as error:
+        raise (await _why_not_let_in(settings) or error) from error
+
+
+async def _why_not_let_in(settings: KafkaSettings) -> Exception | None:
+    """What one more connection comes to; None when nothing listens, or when the broker is there by now."""
+    options = client_options(settings)
+    del options["retry_backoff_ms"]
+    for host, port, _family in collect_hosts(options.pop("bootstrap_servers")):
+        try:
+            connection = await create_conn(host, port, **options)
+            try:
+                await connection.send(MetadataRequest([]))
+            finally:
+                await connection.close()
+        except CLIENT_ERRORS as error:
+            for cause in (error, error.__cause__):
+                if isinstance(cause, _DENIED) or _is_distrust(cause):
+                    assert isinstance(cause, Exception)
+                    return cause
+            if isinstance(error, kafka_errors.KafkaConnectionError):  # all others mean that nothing listens
+                closed: Exception = kafka_errors.KafkaConnectionError(
+                    f"{host}:{port} closes the connection at the first request. If it wants encryption or a password, "
+                    f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} is wrong"
+                )
+                return closed
+    return None
+
+
+def _is_distrust(error: BaseException | None) -> bool:
+    """Whether TLS was refused by either side, and not just cut off."""
+    if not isinstance(error, ssl.SSLError):
+        return False
+    reason = error.reason or ""
+    return isinstance(error, ssl.SSLCertVerificationError) or "_ALERT_" in reason or reason == "WRONG_VERSION_NUMBER"
 
 
 async def partition_count(client: AIOKafkaProducer, topic: str) -> int:

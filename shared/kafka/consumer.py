@@ -33,7 +33,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.committed import committed_offsets
-from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
 from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -109,7 +109,7 @@ class GroupReader:
         reader = cls(client, membership.group_id, settings.kafka_topic, listener)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await client.start()
+                await start_client(client, settings)
                 await reader._check_topic()
             client.subscribe([settings.kafka_topic], listener=_Callbacks(reader))
         except CLIENT_ERRORS as error:

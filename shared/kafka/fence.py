@@ -21,7 +21,14 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import CLIENT_ERRORS, abandon_producer, client_options, partition_count, translate
+from shared.kafka.connection import (
+    CLIENT_ERRORS,
+    abandon_producer,
+    client_options,
+    partition_count,
+    start_client,
+    translate,
+)
 from shared.runtime.settings import KafkaSettings
 
 FENCE_TIMEOUT_S = 20.0
@@ -40,7 +47,7 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
     client = AIOKafkaProducer(**options)
     try:
         async with asyncio.timeout(FENCE_TIMEOUT_S):
-            await client.start()
+            await start_client(client, settings)
             await client.begin_transaction()
             for topic in topics:
                 for partition in range(await partition_count(client, topic)):

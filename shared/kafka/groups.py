@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from shared.kafka.committed import every_commit, once_loaded
-from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
@@ -74,7 +74,7 @@ async def describe_groups(settings: KafkaSettings, names: Sequence[str], topic: 
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated("describing groups"):
-            await admin.start()
+            await start_client(admin, settings)
             return tuple([await _describe_group(admin, name, topic) for name in names])
     finally:
         await admin.close()
@@ -85,7 +85,7 @@ async def list_groups(settings: KafkaSettings) -> list[str]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated("listing groups"):
-            await admin.start()
+            await start_client(admin, settings)
             found = await once_loaded(admin.list_consumer_groups)
     finally:
         await admin.close()
@@ -139,7 +139,7 @@ async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with _translated(f"reading the partitions of {topic}"):
-            await admin.start()
+            await start_client(admin, settings)
             [described] = await admin.describe_topics([topic])
     finally:
         await admin.close()

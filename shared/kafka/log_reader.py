@@ -14,7 +14,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, start_client, translate
 from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -136,7 +136,7 @@ async def open_log_reader(settings: KafkaSettings, *, committed_only: bool = Fal
     )
     try:
         async with _translated("connecting a reader"):
-            await client.start()
+            await start_client(client, settings)
         yield LogReader(client)
     finally:
         with suppress(*CLIENT_ERRORS):  # it has nothing to finish

@@ -23,6 +23,7 @@ from shared.kafka.connection import (
     abandon_producer,
     client_options,
     partition_count,
+    start_client,
     translate,
 )
 from shared.kafka.fence import fenced_options, leave_transactions, raise_fence, require_next_epoch
@@ -108,7 +109,7 @@ class BatchPublisher:
         )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await client.start()
+                await start_client(client, settings)
                 if transactional_id is not None:
                     require_next_epoch(client, fence_id, fence_epoch)
                     leave_transactions(client)

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, start_client, translate
 from shared.runtime.settings import KafkaSettings
 
 COMMIT_TIMEOUT_S = 15.0
@@ -27,7 +27,7 @@ async def commit_for_group(settings: KafkaSettings, group: str, topic: str, next
     client = AIOKafkaConsumer(**client_options(settings), group_id=group, enable_auto_commit=False)
     try:
         async with asyncio.timeout(COMMIT_TIMEOUT_S):
-            await client.start()
+            await start_client(client, settings)
             places = {TopicPartition(topic, partition): offset for partition, offset in next_offsets.items()}
             client.assign(list(places))
             client.pause(*places)  # it is not here to read

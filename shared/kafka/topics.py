@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.errors import BrokerUnavailable, FatalError
-from shared.kafka.connection import CLIENT_ERRORS, client_options, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
 from shared.runtime.settings import KafkaSettings
 
 ADMIN_TIMEOUT_S = 30.0
@@ -49,14 +49,15 @@ class _Layout:
 
 
 @asynccontextmanager
-async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client for administration while the context is open, its errors in our words."""
     client = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with asyncio.timeout(ADMIN_TIMEOUT_S):
-            await client.start()
+            await start_client(client, settings)
             yield client
     except CLIENT_ERRORS as error:
-        raise translate(error, "administering topics") from error
+        raise translate(error, "administering the cluster") from error
     finally:
         await client.close()
 
@@ -66,7 +67,7 @@ async def ensure_topic(settings: KafkaSettings, spec: TopicSpec) -> TopicOutcome
 
     Raises BrokerUnavailable while the broker is away, FatalError when the broker refuses the definition.
     """
-    async with _admin(settings) as admin:
+    async with open_admin(settings) as admin:
         created = await _create(admin, spec)
         layout = _Layout() if created else await _fit_partitions(admin, spec)
         found = await _topic_settings(admin, [spec.name])
@@ -132,7 +133,7 @@ async def lagging_copies(settings: KafkaSettings) -> int:
 
 async def max_message_bytes(settings: KafkaSettings, topics: Sequence[str]) -> int:
     """The smallest `max.message.bytes` of the topics; Kafka's default where the broker does not tell."""
-    async with _admin(settings) as admin:
+    async with open_admin(settings) as admin:
         found = await _topic_settings(admin, topics)
     limits = [int(found.get(topic, {}).get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES)) for topic in topics]
     return min(limits)

@@ -26,6 +26,7 @@ from shared.kafka.connection import (
     abandon_producer,
     client_options,
     partition_count,
+    start_client,
     translate,
 )
 from shared.kafka.producer import RECORD_OVERHEAD_BYTES, START_TIMEOUT_S
@@ -87,7 +88,7 @@ class TransactionalPublisher:
         )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                await client.start()
+                await start_client(client, settings)
                 counts = {topic: await partition_count(client, topic) for topic in topics}
         except BaseException as error:
             await abandon_producer(client)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import InvalidSettings
+from shared.runtime.security import problems_of
 
 MAX_PORT = 65_535
 
@@ -60,7 +62,44 @@ class ServiceSettings(BaseSettings):
         return f"{self.service_name}-{socket.gethostname()}"
 
 
-class KafkaSettings(ServiceSettings):
+class SecuritySettings(ServiceSettings):
+    """How a client and the brokers know each other. Secrets stand in files, which may change while a client lives."""
+
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="`SSL` encrypts and checks certificates, `SASL_…` logs in with a name and a password."
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How to log in. `PLAIN` shows the broker the password, `SCRAM-…` proves that it is known."
+    )
+    kafka_sasl_username: str | None = Field(None, min_length=1, description="Name to log in with.")
+    kafka_sasl_password_file: Path | None = Field(
+        None, description="File that holds the password, read whenever a Kafka client is made."
+    )
+    kafka_ssl_ca_file: Path | None = Field(
+        None,
+        description="Certificates (PEM) of which one must vouch for the brokers', read at each connection; without it "
+        "those that the system trusts.",
+    )
+    kafka_ssl_certificate_file: Path | None = Field(
+        None, description="Certificate (PEM) to show to the brokers, with those between it and the CA; read likewise."
+    )
+    kafka_ssl_key_file: Path | None = Field(
+        None, description="Private key (PEM) of that certificate, where it is not in the same file."
+    )
+    kafka_ssl_key_password_file: Path | None = Field(None, description="File that holds the password of the key.")
+    kafka_ssl_check_hostname: bool = Field(
+        True, description="Whether a broker's certificate must be for the name that it is reached by."
+    )
+
+    @model_validator(mode="after")
+    def _check_security(self) -> Self:
+        given = {name: getattr(self, name) for name in SecuritySettings.model_fields if name.startswith("kafka_")}
+        if problems := problems_of(given):
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class KafkaSettings(SecuritySettings):
     """What every service that speaks to Kafka understands besides."""
 
     kafka_bootstrap_servers: str = Field(
@@ -148,6 +187,8 @@ def _describe_type(field: FieldInfo) -> str:
         return " | ".join(annotation)
     names = {int: "whole number", float: "number", str: "text", bool: "true | false"}
     for kind in get_args(annotation) or (annotation,):
+        if get_origin(kind) is Literal:
+            return " | ".join(str(choice) for choice in get_args(kind))
         if kind in names:
             return names[kind]
     return "text"
@@ -159,6 +200,8 @@ def _describe_default(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if default is None:
         return "(none)"
+    if isinstance(default, bool):
+        return str(default).lower()
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 

@@ -81,7 +81,8 @@ class Container:
 class Stack:
     """One project of Compose: its own name, its own ports, nothing taken from the caller's environment."""
 
-    def __init__(self, image: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(self, image: str, variables: Mapping[str, str] | None = None, overlays: Sequence[str] = ()) -> None:
+        self._files = [word for file in ("compose.yaml", *overlays) for word in ("--file", file)] if overlays else []
         self.project = f"pipeline-test-{uuid.uuid4().hex[:8]}"
         self.kafka_port, self.nginx_port = free_ports(2)
         self._environment = {
@@ -112,7 +113,7 @@ class Stack:
     def compose(self, *arguments: str, sent: str | None = None, variables: Mapping[str, str] | None = None) -> str:
         """Run `docker compose` on this project and return what it printed. Fails with its words."""
         # No .env of the working tree: what it says is meant for the developer's own stack.
-        base = ["docker", "compose", "--project-name", self.project, "--env-file", os.devnull]
+        base = ["docker", "compose", *self._files, "--project-name", self.project, "--env-file", os.devnull]
         return run([*base, *arguments], {**self._environment, **(variables or {})}, sent)
 
     def containers(self, service: str | None = None) -> list[Container]:

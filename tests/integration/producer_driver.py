@@ -154,10 +154,16 @@ class Found:
     headers: dict[str, bytes]
 
 
-def read_topic(bootstrap_servers: str, topic: str, partition_count: int = PARTITION_COUNT) -> list[Found]:
+def read_topic(
+    bootstrap_servers: str,
+    topic: str,
+    partition_count: int = PARTITION_COUNT,
+    login: Mapping[str, str] | None = None,
+) -> list[Found]:
     """Every record that is in the topic now, from a client of another make, without a group."""
     consumer = Consumer(
         {
+            **(login or {}),
             "bootstrap.servers": bootstrap_servers,
             "group.id": "auditor",
             "enable.auto.commit": False,

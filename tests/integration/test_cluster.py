@@ -62,7 +62,7 @@ class Cluster:
 
     def until_in_sync(self, topics: Topics) -> None:
         """As `make restart SERVICE=kafka` waits between two brokers."""
-        view = KafkaView(self.servers, topics.records)
+        view = KafkaView(self.servers, topics.records, {})
         until(lambda: not view.lagging_copies(), "every copy in sync")
 
     def make(self, wanted: NewTopic) -> None:

@@ -41,6 +41,9 @@ class BrokerStack:
             made[group] = Service(group, ("services.consumer",), environment, 2, frozenset(), {})
         return made
 
+    def login(self) -> Mapping[str, str]:
+        return {}
+
     def replicas(self) -> Sequence[StackReplica]:
         return []
 

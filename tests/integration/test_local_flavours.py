@@ -1,4 +1,4 @@
-"""Local mode with another Kafka than the default: the verbs as they are typed."""
+"""Local mode with another Kafka than the default, or a secured one: the verbs as they are typed."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ def test_kafka_with_zookeeper_delivers_every_line_once(repository: Repository) -
     assert "belongs to KAFKA=zookeeper" in refused.stdout + refused.stderr
     repository.succeeds("clean")
     assert not (repository.folder / ".run").exists()
+
+
+def test_a_secured_stack_delivers_every_line_once_and_stays_one(repository: Repository) -> None:
+    """Asked for once, at `up`; the verbs after it log in, and the broker changes its certificate while it runs."""
+    repository.succeeds("up", SECURE="1")
+    assert DELIVERED in repository.succeeds("verify")
+    assert "see the new certificate" in repository.succeeds("certificates")
+    assert "Kafka: kraft, at 127.0.0.1:" in repository.succeeds("status")
+    refused = repository.verb("up", SECURE="")
+    assert refused.returncode == 1
+    assert "set up with SECURE=1, and is now to run without it" in refused.stdout + refused.stderr
+    assert "Nothing to do" in repository.succeeds("up")
 
 
 def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: Repository, broker: str) -> None:

@@ -78,6 +78,22 @@ def test_a_tool_runs_in_a_container_like_the_producers(monkeypatch: pytest.Monke
     ]
 
 
+def test_a_secured_stack_is_the_whole_stack_with_the_overlay_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every call; Compose is told where the secrets are, and which Kafka the first file is to include."""
+    told: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_options: object) -> subprocess.CompletedProcess[str]:
+        told.append((command, env))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    DockerStack(ROOT, {"SECURE": "1", "KAFKA": "kraft"}, StackState(mode="docker")).run_tool("toolbox", "m", [])
+    [(command, environment)] = told
+    assert command[:6] == ["docker", "compose", "--file", "compose.yaml", "--file", "compose/secure.yaml"]
+    assert environment["KAFKA"] == "kraft"
+    assert environment["SECURE_DIR"] == str(ROOT / ".run" / "secure")
+
+
 def repository(folder: Path) -> None:
     """The Compose files of this one, and a run directory of its own."""
     for name in ("compose", "compose.yaml"):

@@ -105,7 +105,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One with the Compose files of this one, and a stack that was started with three brokers."""
     for name in ("compose", "compose.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("MODE", "KAFKA", SERVERS):
+    for name in ("MODE", "KAFKA", "SECURE", SERVERS):
         monkeypatch.delenv(name, raising=False)
     state = StackState(mode="local", running=True, kafka="cluster", variables={"KAFKA": "cluster"})
     StateFile(tmp_path / ".run").save(state)
@@ -134,3 +134,35 @@ def test_your_own_servers_reach_every_service(repository: Path, monkeypatch: pyt
     assert (stack.flavour.name, stack.bootstrap_servers) == ("external", "broker.example:9092")
     told = {one.environment[SERVERS] for one in stack.services().values() if SERVERS in one.environment}
     assert told == {"broker.example:9092"}
+
+
+@pytest.mark.parametrize("other", [{"KAFKA": "cluster"}, {SERVERS: "broker.example:9092"}])
+def test_only_the_default_kafka_is_secured(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
+) -> None:
+    """Nothing is secured in passing, nor is another Kafka left out without a word."""
+    StateFile(repository / ".run").forget()
+    for name, value in {"MODE": "local", "SECURE": "1", **other}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OperatorError, match="is another Kafka"):
+        open_stack(repository, anew=True)
+
+
+def test_later_verbs_go_on_as_the_stack_was_secured(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with its Kafka; what stands in .env is no choice of theirs either."""
+    StateFile(repository / ".run").save(StackState(mode="local", running=True, kafka="kraft", secured=True))
+    (repository / ".run" / FOLDERS["kraft"]).mkdir()
+    for typed in ("", "1"):
+        monkeypatch.setenv("SECURE", typed)
+        stack = open_stack(repository)
+        assert stack.secrets is not None
+        assert stack.services()["producer"].environment["KAFKA_SASL_USERNAME"] == "producer"
+    monkeypatch.setenv("SECURE", "")
+    with pytest.raises(OperatorError, match="set up with SECURE=1, and is now to run without it"):
+        open_stack(repository, anew=True).up(print)
+    monkeypatch.delenv("SECURE")
+    (repository / ".env").write_text("SECURE=1\n")
+    StateFile(repository / ".run").save(StackState(mode="local", running=True, kafka="kraft"))
+    assert open_stack(repository).secrets is None
+    with pytest.raises(OperatorError, match="set up without SECURE=1, and is now to run with it"):
+        open_stack(repository, anew=True).up(print)

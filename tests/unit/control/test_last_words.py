@@ -47,6 +47,9 @@ class CrashingStack:
     flavour = FLAVOURS["kraft"]
     bootstrap_servers = "127.0.0.1:1"
 
+    def login(self) -> Mapping[str, str]:
+        return {}
+
     def replicas(self) -> Sequence[Replica]:
         return [Replica("producer-1", "producer", "backoff", "exited too quickly", 1, None)]
 

@@ -20,8 +20,10 @@ from services.consumer.settings import ConsumerSettings
 from services.consumer.sinks.alerts.rules import describe_rules
 from services.producer.parse.variables import KNOWN
 from services.producer.settings import ProducerSettings
+from services.topics.access import rules
 from services.topics.settings import TopicsSettings
-from shared.runtime.settings import KafkaSettings, ServiceSettings, describe_settings
+from shared.kafka.rules import Rule
+from shared.runtime.settings import KafkaSettings, SecuritySettings, ServiceSettings, describe_settings
 from shared.schemas import (
     AccessRecord,
     Connection,
@@ -131,6 +133,34 @@ def headers_table() -> str:
     return table(("header", "of"), ((f"`{header}`", kinds.get(header.split("-")[1], "both")) for header in present))
 
 
+# Names that stand for any.
+_CONSUMER, _SINK_TOPIC = "CONSUMER", "KAFKA_SINK_TOPIC"
+
+
+def rights_table() -> str:
+    """What each kind of principal may do, as the topics service tells the broker."""
+    names = {"kafka_acl_producers": "producer", "kafka_acl_consumers": _CONSUMER, "kafka_acl_tools": "toolbox"}
+    plain = rules(TopicsSettings.model_validate(names))
+    sink = {"kafka_acl_sinks": _CONSUMER, "kafka_sink_topic": _SINK_TOPIC}
+    with_sink = rules(TopicsSettings.model_validate({**names, **sink}))
+    rows = [*_rights(plain, ""), *_rights([rule for rule in with_sink if rule not in plain], " with `SINK=kafka`")]
+    return table(("principal", "resource", "name", "may"), rows)
+
+
+def _rights(found: Iterable[Rule], remark: str) -> Iterable[list[str]]:
+    """A row for each resource, its operations together."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for rule in found:
+        name = f"`{rule.name}{'…' if rule.prefixed else ''}`"
+        place = (f"`{rule.principal.removeprefix('User:')}`{remark}", _spoken(rule.resource.name), name)
+        grouped.setdefault(place, []).append(_spoken(rule.operation.name))
+    return [[*place, ", ".join(operations)] for place, operations in grouped.items()]
+
+
+def _spoken(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
 def file_text(name: str) -> str:
     """A file of the repository, in a fence."""
     path = ROOT / name
@@ -139,6 +169,7 @@ def file_text(name: str) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "settings of every service": lambda: settings_table(ServiceSettings),
+    "settings of the connection": lambda: settings_table(SecuritySettings),
     "settings of every service that speaks to Kafka": lambda: settings_table(KafkaSettings),
     "settings of the producer": lambda: settings_table(ProducerSettings),
     "settings of a consumer": lambda: settings_table(ConsumerSettings),
@@ -150,6 +181,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "variables": variables_table,
     "headers of a dead letter": headers_table,
     "rules of alerts": rules_table,
+    "rights": rights_table,
 }
 
 
