@@ -67,12 +67,14 @@ def sha256_of(path: Path) -> str | None:
         return None
 
 
-def ensure_jars(cache_directory: Path, progress: Progress | None = None) -> tuple[Path, ...]:
+def ensure_jars(
+    cache_directory: Path, progress: Progress | None = None, lock_file: Path = LOCK_FILE
+) -> tuple[Path, ...]:
     """Every jar of the lock in the cache, its checksum verified on each call; fetches what is missing or damaged.
 
     Raises OperatorError when a jar cannot be had, or is not the one that the lock names.
     """
-    jars = read_lock()
+    jars = read_lock(lock_file)
     folder = cache_directory / "jars"
     paths = {jar: folder / jar.file_name for jar in jars}
     missing = [jar for jar in jars if sha256_of(paths[jar]) != jar.sha256]
@@ -134,13 +136,13 @@ def _download(jar: LockedJar, staging: Path) -> Path:
     ) from last_error
 
 
-def write_lock(lock_file: Path = LOCK_FILE) -> int:
+def write_lock(lock_file: Path = LOCK_FILE, specification_file: Path = SPECIFICATION_FILE) -> int:
     """Resolve the specification anew and write the lock; returns the number of jars. For the maintainers."""
     from jgo.env import LockFile
     from jgo.maven import MavenContext
     from jgo.parse import Coordinate
 
-    wanted = tomllib.loads(SPECIFICATION_FILE.read_text())
+    wanted = tomllib.loads(specification_file.read_text())
     with tempfile.TemporaryDirectory() as staging:
         context = MavenContext(repo_cache=Path(staging))
         inputs = [
