@@ -39,7 +39,9 @@ FILL_TIMEOUT_S = 600.0
 PERSISTENT = {"persistent": "true"}
 CONFIGURATION = """\
 <beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
-  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  xsi:schemaLocation="http://www.springframework.org/schema/beans
+    http://www.springframework.org/schema/beans/spring-beans.xsd
+    http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="localhost" dataDirectory="{data}" useJmx="false"
       useShutdownHook="true" schedulerSupport="false" advisorySupport="false">
     <persistenceAdapter>
@@ -251,7 +253,7 @@ def _candidate(name: str, durability: Durability, sync: str) -> Candidate:
     )
 
 
-ACTIVEMQ = (
+CANDIDATES = (
     _candidate("ActiveMQ, sync never", Durability.PAGE_CACHE, "never"),
     _candidate("ActiveMQ, sync always", Durability.DISK, "always"),
 )

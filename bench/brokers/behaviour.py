@@ -29,8 +29,10 @@ class Behaviour:
     """What a group saw that was made after the publishing."""
     replayed: int
     """What a group that had read everything got again when it asked."""
+    taken: int
+    """What a worker took and did not acknowledge before it left."""
     redelivered: int
-    """What came to another worker after the first one had gone without acknowledging."""
+    """How many of these came again."""
 
 
 async def behaviour_of(client: Client, count: int) -> Behaviour:
@@ -42,13 +44,15 @@ async def behaviour_of(client: Client, count: int) -> Behaviour:
     async with asyncio.timeout(ANSWER_TIMEOUT_S * 3):
         shares, second = await _read_while_publishing(client, topology, count)
         await client.create_group(topology, "late")
+        taken, redelivered = await _redelivered(client, topology)
         return Behaviour(
             published=count,
             each_of_two_groups=min(sum(shares), second),
             smaller_share=min(shares),
             late_group=await _count(client, topology, "late"),
             replayed=await _count(client, topology, "first", replay=True),
-            redelivered=await _redelivered(client, topology),
+            taken=taken,
+            redelivered=redelivered,
         )
 
 
@@ -99,7 +103,7 @@ async def _count(client: Client, topology: Topology, group: str, *, replay: bool
     return len({number for numbers in got for number in numbers})
 
 
-async def _redelivered(client: Client, topology: Topology) -> int:
+async def _redelivered(client: Client, topology: Topology) -> tuple[int, int]:
     """A worker takes messages and leaves; then the group reads."""
     async with client.consumer(topology, "forgetful", 0) as worker:
         taken = {number_and_due(value)[0] for value in await asyncio.wait_for(worker.receive(), ANSWER_TIMEOUT_S)}
@@ -108,4 +112,4 @@ async def _redelivered(client: Client, topology: Topology) -> int:
             await stack.enter_async_context(client.consumer(topology, "forgetful", place)) for place in range(WORKERS)
         ]
         got = await asyncio.gather(*(read(worker) for worker in workers))
-    return len(taken & {number for numbers in got for number in numbers})
+    return len(taken), len(taken & {number for numbers in got for number in numbers})

@@ -11,7 +11,7 @@ from contextlib import suppress
 import uvloop
 
 from bench.brokers.broker import BrokerLost
-from bench.brokers.candidates import CANDIDATES
+from bench.brokers.candidates import find_candidate
 from bench.brokers.job import Job
 from bench.brokers.journal import Journal
 from bench.brokers.messages import number_and_due
@@ -30,7 +30,7 @@ async def handle(values: Sequence[bytes], handling_ms: float, journal: Journal) 
 async def run(job: Job) -> None:
     """Until cancelled."""
     journal = Journal(job.journal)
-    client = CANDIDATES[job.candidate].make_client(job.address)
+    client = find_candidate(job.candidate).make_client(job.address)
     async with client.consumer(job.topology, job.group, job.worker) as consumer:
         job.ready.touch()
         while True:

@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,4 +132,4 @@ def p50_p99(ordered: Sequence[float]) -> tuple[float, float]:
 def longest_silence_ms(moments_ns: Iterable[int]) -> float:
     """The longest time without one of these."""
     ordered = sorted(moments_ns)
-    return max((after - before for before, after in zip(ordered, ordered[1:], strict=False)), default=0) / 1e6
+    return max((after - before for before, after in pairwise(ordered)), default=0) / 1e6

@@ -88,7 +88,7 @@ class KafkaConsumer:
             raise BrokerLost(str(error)) from error
 
 
-class Joined(ConsumerRebalanceListener):
+class Joined(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """Tells when the worker is a member with its share, and begins at the beginning where that is asked for."""
 
     def __init__(self, client: AIOKafkaConsumer, *, replay: bool) -> None:
@@ -176,7 +176,7 @@ def _fsync_client(address: str) -> KafkaClient:
 
 _HOW_TO_GET = "its jars are fetched by themselves where Maven Central is reached"
 _SETTINGS = "KRaft, one node, 4 partitions, acks=all, idempotent, linger 0, commit after each batch"
-KAFKA = (
+CANDIDATES = (
     Candidate(
         "Kafka, default",
         "Kafka",

@@ -1,4 +1,5 @@
-"""What is published: records of the benchmark's log, each behind its number and the moment at which it was due. Pure."""
+"""What is published: records of the benchmark's log, each behind its number and the moment at which it was "
+"due. Pure."""
 
 from __future__ import annotations
 

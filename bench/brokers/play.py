@@ -99,9 +99,7 @@ class Cast:
     ) -> tuple[Child, Job]:
         folder = self.folder / name
         folder.mkdir()
-        job = Job(
-            self.candidate.name, self.broker.address, self.topology, folder, steps, group, worker, handling_ms
-        )
+        job = Job(self.candidate.name, self.broker.address, self.topology, folder, steps, group, worker, handling_ms)
         return self.stack.enter_context(Child.start(module, job.environment(), folder)), job
 
     @property
@@ -184,6 +182,4 @@ def _wait_for_receipts(cast: Cast, confirmed: set[int]) -> None:
 
 
 def _all_there(cast: Cast, confirmed: set[int]) -> bool:
-    return all(
-        confirmed <= {receipt.number for worker in group for receipt in worker} for group in cast.receipts()
-    )
+    return all(confirmed <= {receipt.number for worker in group for receipt in worker} for group in cast.receipts())

@@ -12,7 +12,7 @@ from itertools import count
 import uvloop
 
 from bench.brokers.broker import IN_FLIGHT, BrokerLost, Publisher
-from bench.brokers.candidates import CANDIDATES
+from bench.brokers.candidates import find_candidate
 from bench.brokers.job import Job, Step
 from bench.brokers.journal import Journal
 from bench.brokers.messages import message, records
@@ -57,7 +57,7 @@ async def run(job: Job) -> None:
     """Until cancelled."""
     records()
     journal = Journal(job.journal)
-    client = CANDIDATES[job.candidate].make_client(job.address)
+    client = find_candidate(job.candidate).make_client(job.address)
     async with client.publisher(job.topology) as publisher:
         job.ready.touch()
         while not job.go.exists():

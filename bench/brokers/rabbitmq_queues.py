@@ -13,10 +13,11 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMess
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import AMQPError as WireError
+from pamqp import commands as spec
 from pamqp.body import ContentBody
+from pamqp.common import FieldValue
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
-from pamqp import commands as spec
 
 from bench.brokers.broker import (
     BATCH_SIZE,
@@ -32,10 +33,11 @@ from bench.brokers.messages import in_batches
 from bench.brokers.rabbitmq import HOW_TO_GET, USER, RabbitBroker, find_version
 from compose.local.ports import LOOPBACK
 
+QueueArguments = dict[str, FieldValue]
 LOSSES = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, asyncio.TimeoutError, RuntimeError)
 """What the client raises when the broker goes away; a closed transport is a RuntimeError to it."""
-CLASSIC = {"x-queue-type": "classic", "x-queue-version": 2}
-QUORUM = {"x-queue-type": "quorum"}
+CLASSIC: QueueArguments = {"x-queue-type": "classic", "x-queue-version": 2}
+QUORUM: QueueArguments = {"x-queue-type": "quorum"}
 RECONNECT_INTERVAL_S = 0.2
 FILL_BATCH_SIZE = 200
 COUNT_INTERVAL_S = 0.1
@@ -86,7 +88,7 @@ class QueueConsumer:
 class QueueClient:
     """A fanout exchange, and for each group one queue; with order by key, a hash ring of a queue per worker."""
 
-    def __init__(self, address: str, queue_arguments: dict[str, str | int]) -> None:
+    def __init__(self, address: str, queue_arguments: QueueArguments) -> None:
         self._url = f"amqp://{USER}:{USER}@{LOOPBACK}:{address.partition(',')[0]}/"
         self._queue_arguments = queue_arguments
 
@@ -117,7 +119,7 @@ class QueueClient:
     async def _declare(
         self, channel: AbstractChannel, topology: Topology, group: str, worker: int = 0
     ) -> AbstractQueue:
-        """The queue of a worker, which is that of all workers unless there is a ring. Declaring twice changes nothing."""
+        """The queue of a worker, or of all workers where there is no ring. Declaring twice changes nothing."""
         arguments = dict(self._queue_arguments)
         name = f"{topology.name}.{group}"
         if topology.order is Order.TOTAL:
@@ -134,7 +136,9 @@ class QueueClient:
             for values in in_batches((value for _key, value in messages), FILL_BATCH_SIZE):
                 payload = b"".join(_frames(channel.number, topology.name, value) for value in values)
                 written = connection.loop.create_future()
-                await connection.write_queue.put(ChannelFrame(payload=payload, should_close=False, drain_future=written))
+                await connection.write_queue.put(
+                    ChannelFrame(payload=payload, should_close=False, drain_future=written)
+                )
                 await written
                 count += len(values)
             queue = f"{topology.name}.{group}"
@@ -168,23 +172,22 @@ def _frames(channel: int, exchange: str, value: bytes) -> bytes:
 
 
 _SETTINGS = f"persistent, publisher confirms, prefetch {IN_FLIGHT}, one acknowledgement a batch"
-CLASSIC_QUEUES = Candidate(
-    "RabbitMQ classic",
-    "RabbitMQ classic",
-    Durability.PAGE_CACHE,
-    f"classic queues version 2, {_SETTINGS}",
-    RabbitBroker,
-    partial(QueueClient, queue_arguments=CLASSIC),
-    find_version,
-    HOW_TO_GET,
-)
-QUORUM_QUEUES = Candidate(
-    "RabbitMQ quorum",
-    "RabbitMQ quorum",
-    Durability.DISK,
-    f"quorum queues of one replica, {_SETTINGS}",
-    RabbitBroker,
-    partial(QueueClient, queue_arguments=QUORUM),
-    find_version,
-    HOW_TO_GET,
+
+
+def _candidate(name: str, durability: Durability, kind: str, queue_arguments: QueueArguments) -> Candidate:
+    return Candidate(
+        name=name,
+        system=name,
+        durability=durability,
+        settings=f"{kind}, {_SETTINGS}",
+        make_broker=RabbitBroker,
+        make_client=partial(QueueClient, queue_arguments=queue_arguments),
+        find_version=find_version,
+        how_to_get=HOW_TO_GET,
+    )
+
+
+CANDIDATES = (
+    _candidate("RabbitMQ classic", Durability.PAGE_CACHE, "classic queues version 2", CLASSIC),
+    _candidate("RabbitMQ quorum", Durability.DISK, "quorum queues of one replica", QUORUM),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 
@@ -259,7 +259,7 @@ class StreamClient:
             await consumer.close()
 
 
-async def open_producer(port: int, on_closed: object = None) -> Producer:
+async def open_producer(port: int, on_closed: Callable[[OnClosedErrorInfo], Awaitable[None]] | None = None) -> Producer:
     """Connected."""
     producer = Producer(LOOPBACK, port, username=USER, password=USER, on_close_handler=on_closed)
     await producer.start()
@@ -272,13 +272,15 @@ def _streams(topology: Topology) -> list[str]:
     return [f"{topology.name}-{place}" for place in range(size)]
 
 
-STREAMS = Candidate(
-    "RabbitMQ streams",
-    "RabbitMQ streams",
-    Durability.PAGE_CACHE,
-    "a stream per worker, unnamed publisher with confirms, offset stored at the broker after each batch",
-    RabbitBroker,
-    StreamClient,
-    find_version,
-    HOW_TO_GET,
+CANDIDATES = (
+    Candidate(
+        "RabbitMQ streams",
+        "RabbitMQ streams",
+        Durability.PAGE_CACHE,
+        "a stream per worker, unnamed publisher with confirms, offset stored at the broker after each batch",
+        RabbitBroker,
+        StreamClient,
+        find_version,
+        HOW_TO_GET,
+    ),
 )

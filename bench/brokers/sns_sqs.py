@@ -116,7 +116,11 @@ class SnsClient:
         """With credentials that mean nothing."""
         session = get_session()
         async with session.create_client(
-            name, region_name=REGION, endpoint_url=self._endpoint, aws_access_key_id="mock", aws_secret_access_key="mock"
+            name,
+            region_name=REGION,
+            endpoint_url=self._endpoint,
+            aws_access_key_id="mock",
+            aws_secret_access_key="mock",
         ) as client:
             yield client
 
@@ -177,14 +181,16 @@ def _version() -> str | None:
         return None
 
 
-SNS_SQS = Candidate(
-    "SNS + SQS (moto)",
-    "SNS + SQS (moto)",
-    Durability.NONE,
-    f"raw delivery, visibility timeout {VISIBILITY_TIMEOUT_S} s, FIFO where an order is asked for",
-    MotoBroker,
-    SnsClient,
-    _version,
-    "pip install 'nginx-kafka-pipeline[compare]'",
-    is_mock=True,
+CANDIDATES = (
+    Candidate(
+        "SNS + SQS (moto)",
+        "SNS + SQS (moto)",
+        Durability.NONE,
+        f"raw delivery, visibility timeout {VISIBILITY_TIMEOUT_S} s, FIFO where an order is asked for",
+        MotoBroker,
+        SnsClient,
+        _version,
+        "pip install 'nginx-kafka-pipeline[compare]'",
+        is_mock=True,
+    ),
 )
