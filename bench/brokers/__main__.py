@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
 import sys
@@ -32,6 +33,8 @@ from compose.errors import OperatorError
 
 ROOT = Path(__file__).parents[2]
 SAMPLES_FILE = ROOT / ".run" / "broker-comparison.json"
+LOG_FILE = SAMPLES_FILE.with_suffix(".log")
+"""What the clients say: a group that forms, a broker that was killed."""
 TEXT_FILE = ROOT / "docs" / "broker-comparison.md"
 PUBLISHED_SAMPLES_FILE = TEXT_FILE.with_suffix(".json")
 PLAIN_WIDTH = 160
@@ -43,6 +46,8 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     arguments = _arguments()
     candidates = all_candidates()
+    LOG_FILE.parent.mkdir(exist_ok=True)
+    logging.basicConfig(filename=LOG_FILE, filemode="w", level=logging.WARNING)
     try:
         if not arguments.from_samples:
             comparison = _measure(candidates, console, quick=arguments.quick)
@@ -100,7 +105,6 @@ def _measure(candidates: Sequence[Candidate], console: Console, *, quick: bool) 
     conditions = conditions_now(elapsed_s, {"Python": platform.python_version(), **_packages(), **found}, foreign)
     comparison = Comparison(conditions, quick, absent, rounds.failures, rounds.samples)
     _show(comparison, questions, candidates, console)
-    SAMPLES_FILE.parent.mkdir(exist_ok=True)
     SAMPLES_FILE.write_text(comparison_json(comparison))
     console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {elapsed_s / 60:.1f} minutes.")
     return comparison

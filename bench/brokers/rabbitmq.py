@@ -30,7 +30,7 @@ def find_program() -> Path | None:
 def find_version() -> str | None:
     """From the folder that the plugins lie in."""
     program = find_program()
-    if program is None:
+    if program is None or shutil.which("epmd") is None:
         return None
     folders = [*program.parents[1].glob("lib/rabbitmq_server-*"), program.parents[1]]
     versions = [found[1] for folder in folders if (found := re.search(r"rabbitmq_server-([\d.]+)", folder.name))]

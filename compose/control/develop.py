@@ -72,6 +72,11 @@ def bench(root: Path) -> int:
     return _run(root, sys.executable, "-m", "bench")
 
 
+def compare(root: Path) -> int:
+    """The brokers side by side."""
+    return _run(root, sys.executable, "-m", "bench.brokers")
+
+
 def files_named_now() -> str:
     """Which files were typed behind `make formats`."""
     return os.environ.get("FILES") or os.environ.get("LOGS") or ""
@@ -123,6 +128,9 @@ def requirements(root: Path) -> int:
         commands.append([*compiled, "--no-annotate", build.name, "-o", "compose/requirements/build.txt"])
         worst = _all_of(root, commands)
     report.say(f"The broker consists of {write_lock()} jars.")
+    others = root / "bench" / "brokers"
+    count = write_lock(others / "activemq.lock.toml", others / "activemq.toml")
+    report.say(f"ActiveMQ, for comparison, consists of {count} jars.")
     return worst
 
 
@@ -130,6 +138,7 @@ VERBS: Mapping[str, Callable[[Path], int]] = {
     "test": test,
     "lint": lint,
     "bench": bench,
+    "compare": compare,
     "chaos": chaos,
     "requirements": requirements,
 }
