@@ -117,20 +117,29 @@ class StompPublisher:
     def __init__(self, connections: Sequence[stompman.Client], topology: Topology) -> None:
         self._connections = connections
         self._destination = _topic(topology)
-        self._keyed = topology.order is Order.KEYED
+        self._order = topology.order
         self._count = 0
 
     async def publish(self, key: bytes, value: bytes) -> None:
-        self._count += 1
-        headers = PERSISTENT | ({"JMSXGroupID": key.decode()} if self._keyed else {})
-        # Messages of one key take one connection, or they could overtake each other.
-        place = (hash(key) if self._keyed else self._count) % len(self._connections)
+        headers = PERSISTENT | ({"JMSXGroupID": key.decode()} if self._order is Order.KEYED else {})
+        place = self._place(key)
         try:
             await self._connections[place].send(
                 value, self._destination, headers=headers, receipt_timeout=RECEIPT_TIMEOUT_S
             )
         except (stompman.Error, OSError, TimeoutError) as error:
             raise BrokerLost(str(error)) from error
+
+    def _place(self, key: bytes) -> int:
+        """Messages whose order matters take one connection, or they could overtake each other."""
+        match self._order:
+            case Order.TOTAL:
+                return 0
+            case Order.KEYED:
+                return hash(key) % len(self._connections)
+            case Order.NONE:
+                self._count += 1
+                return self._count % len(self._connections)
 
 
 class StompConsumer:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from bench.brokers.broker import BATCH_SIZE, BrokerLost, Candidate, Durability, Order, Topology
 from bench.brokers.program import disk_bytes
@@ -21,6 +21,7 @@ POLL_MS = 200
 FILL_LINGER_MS = 20
 HEARTBEAT_MS = 500  # how soon a member hears that another one came; the default of 3 s only makes runs longer
 LEADER_POLL_INTERVAL_S = 0.05
+CLOSE_TIMEOUT_S = 5.0
 FSYNC_PER_WRITE = {"flush.messages": "1"}
 
 
@@ -53,18 +54,55 @@ class KafkaBroker:
 
 
 class KafkaPublisher:
-    """Idempotent, so that the client's own repeats double nothing."""
+    """Idempotent, so that the client's own repeats double nothing.
 
-    def __init__(self, client: AIOKafkaProducer, topology: Topology) -> None:
-        self._client = client
+    A client that failed is replaced: it may have lost count of its sequence numbers, and be refused for ever.
+    """
+
+    def __init__(self, address: str, topology: Topology) -> None:
+        self._address = address
         self._topic = topology.name
         self._keyed = topology.order is Order.KEYED
+        self._client: AIOKafkaProducer | None = None
+        self._handing_over = asyncio.Lock()
+        """Calls of `send` that wait for room overtake each other."""
+        self._replacing = asyncio.Lock()
 
     async def publish(self, key: bytes, value: bytes) -> None:
+        client = self._client
         try:
-            await self._client.send_and_wait(self._topic, value, key=key if self._keyed else None)
+            if client is None:
+                raise KafkaConnectionError("there is no connection")
+            async with self._handing_over:
+                confirmed = await client.send(self._topic, value, key=key if self._keyed else None)
+            await confirmed
         except KafkaError as error:
+            await self._replace(client)
             raise BrokerLost(str(error)) from error
+
+    async def _replace(self, failed: AIOKafkaProducer | None) -> None:
+        """By whoever comes first."""
+        async with self._replacing:
+            if self._client is failed:
+                await self.close()
+                with suppress(KafkaError):  # the next message tries again
+                    await self.open()
+
+    async def open(self) -> None:
+        client = AIOKafkaProducer(bootstrap_servers=self._address, acks="all", enable_idempotence=True)
+        try:
+            await client.start()
+            await client.partitions_for(self._topic)  # or the first messages would wait for it, and mix
+        except BaseException:
+            await client.stop()
+            raise
+        self._client = client
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
 
 
 class KafkaConsumer:
@@ -140,8 +178,12 @@ class KafkaClient:
 
     @asynccontextmanager
     async def publisher(self, topology: Topology) -> AsyncIterator[KafkaPublisher]:
-        async with AIOKafkaProducer(bootstrap_servers=self._address, acks="all", enable_idempotence=True) as client:
-            yield KafkaPublisher(client, topology)
+        publisher = KafkaPublisher(self._address, topology)
+        await publisher.open()
+        try:
+            yield publisher
+        finally:
+            await publisher.close()
 
     @asynccontextmanager
     async def consumer(

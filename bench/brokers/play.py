@@ -165,7 +165,9 @@ def _make_happen(cast: Cast) -> int:
     [(child, _job)] = cast.workers[0, 0]
     child.kill()
     time.sleep(AWAY_S)
-    cast.workers[0, 0].append(cast.start_worker(0, 0, again="-again"))
+    again, job = cast.start_worker(0, 0, again="-again")
+    cast.workers[0, 0].append((again, job))
+    again.wait_until(job.ready.exists, "its connection", READY_TIMEOUT_S)
     return happened_ns
 
 

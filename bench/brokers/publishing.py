@@ -37,20 +37,30 @@ def due_moments(steps: Sequence[Step], started_at_ns: int) -> Iterator[tuple[int
         begin_ns = end_ns
 
 
-async def publish(publisher: Publisher, due: Iterator[tuple[int, int]], journal: Journal) -> None:
-    """One lane: the next message when it is due, again until it is confirmed."""
-    for number, due_ns in due:
-        early_ns = due_ns - time.monotonic_ns()
-        if early_ns > 0:
-            await asyncio.sleep(early_ns / NS_PER_S)
-        key, value = message(number, due_ns)
-        while True:
-            try:
-                await publisher.publish(key, value)
-                break
-            except BrokerLost:
-                await asyncio.sleep(TRY_AGAIN_INTERVAL_S)
-        journal.note(number, due_ns, time.monotonic_ns())
+async def publish_all(publisher: Publisher, due: Iterator[tuple[int, int]], journal: Journal) -> None:
+    """Each when it is due, at most IN_FLIGHT at a time; handed to the client in their order."""
+    free = asyncio.Semaphore(IN_FLIGHT)
+    async with asyncio.TaskGroup() as tasks:
+        await free.acquire()
+        for number, due_ns in due:
+            early_ns = due_ns - time.monotonic_ns()
+            if early_ns > 0:
+                await asyncio.sleep(early_ns / NS_PER_S)
+            task = tasks.create_task(publish(publisher, number, due_ns, journal))
+            task.add_done_callback(lambda _done: free.release())
+            await free.acquire()
+
+
+async def publish(publisher: Publisher, number: int, due_ns: int, journal: Journal) -> None:
+    """Again until it is confirmed."""
+    key, value = message(number, due_ns)
+    while True:
+        try:
+            await publisher.publish(key, value)
+            break
+        except BrokerLost:
+            await asyncio.sleep(TRY_AGAIN_INTERVAL_S)
+    journal.note(number, due_ns, time.monotonic_ns())
 
 
 async def run(job: Job) -> None:
@@ -63,7 +73,7 @@ async def run(job: Job) -> None:
         while not job.go.exists():
             await asyncio.sleep(LOOK_INTERVAL_S)
         due = due_moments(job.steps, time.monotonic_ns())
-        await asyncio.gather(*(publish(publisher, due, journal) for _lane in range(IN_FLIGHT)))
+        await publish_all(publisher, due, journal)
         job.done.touch()
         await asyncio.Event().wait()
 
