@@ -24,9 +24,9 @@ from bench.brokers.broker import (
     Order,
     Topology,
 )
-from bench.brokers.program import Program, disk_bytes
+from bench.brokers.program import Program, disk_bytes, own_port
 from compose.local.jars import default_cache_directory, ensure_jars, read_lock
-from compose.local.ports import LOOPBACK, free_port
+from compose.local.ports import LOOPBACK
 
 LOCK_FILE = Path(__file__).with_name("activemq.lock.toml")
 HEAP_OPTIONS = ("-Xms128m", "-Xmx512m")
@@ -73,7 +73,7 @@ class ActiveBroker:
     def __init__(self, folder: Path, sync: str) -> None:
         self._data = folder / "data"
         self._data.mkdir(parents=True)
-        port = free_port()
+        port = own_port()
         self.address = str(port)
         configuration = folder / "activemq.xml"
         configuration.write_text(CONFIGURATION.format(data=self._data, sync=sync, host=LOOPBACK, port=port))

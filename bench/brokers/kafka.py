@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from bench.brokers.broker import BATCH_SIZE, BrokerLost, Candidate, Durability, Order, Topology
-from bench.brokers.program import disk_bytes
+from bench.brokers.program import disk_bytes, own_port
 from compose.local import broker as local
 from compose.local.jars import read_lock
 
@@ -29,7 +29,7 @@ class KafkaBroker:
     """The node that local mode and the tests start too."""
 
     def __init__(self, folder: Path) -> None:
-        self._node = local.Broker.prepare(folder)
+        self._node = local.Broker.prepare(folder, local.Ports(own_port(), own_port()))
 
     @property
     def address(self) -> str:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from bench.child import KEPT_VARIABLES
 from bench.errors import BenchmarkFailed
-from compose.local.ports import LOOPBACK
+from compose.local.ports import LOOPBACK, port_is_free
 
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.05
 BLOCK_BYTES = 512  # the unit of st_blocks
 SHOWN_OUTPUT_BYTES = 2_000
+FIRST_PORT, LAST_PORT = 20_000, 32_000
+"""Below those that the kernel gives to connections, which would take a port between its choice and its use."""
+
+_ports = count(random.randrange(FIRST_PORT, LAST_PORT - 1_000))
 
 
 class Program:
@@ -56,7 +62,7 @@ class Program:
                 stderr=subprocess.STDOUT,
             )
         give_up_at = time.monotonic() + START_TIMEOUT_S
-        while not all(accepts(port) for port in self._ports):
+        while not all(accepts(port) for port in self._ports) or self._process.poll() is not None:
             if self._process.poll() is not None or time.monotonic() > give_up_at:
                 self.kill()
                 raise BenchmarkFailed(f"{self._command[0]} did not start: {self._said()}")
@@ -78,6 +84,11 @@ class Program:
 
     def _said(self) -> str:
         return self._output.read_bytes()[-SHOWN_OUTPUT_BYTES:].decode(errors="replace")
+
+
+def own_port() -> int:
+    """A port of loopback that nobody listens on, and that this process was not given before."""
+    return next(port for port in _ports if port_is_free(port))
 
 
 def accepts(port: int) -> bool:

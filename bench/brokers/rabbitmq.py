@@ -7,8 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
-from bench.brokers.program import Program, disk_bytes
-from compose.local.ports import LOOPBACK, free_port
+from bench.brokers.program import Program, disk_bytes, own_port
+from compose.local.ports import LOOPBACK
 
 PROGRAM_PATTERNS = ("rabbitmq/bin/rabbitmq-server", "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
 """Below /usr/lib and /opt: the script in /usr/sbin changes the user."""
@@ -41,7 +41,7 @@ class RabbitBroker:
     """One node with a port mapper of its own, both on loopback only. The address is `AMQP_PORT,STREAM_PORT`."""
 
     def __init__(self, folder: Path) -> None:
-        amqp, stream, mapper, distribution = (free_port() for _ in range(4))
+        amqp, stream, mapper, distribution = (own_port() for _ in range(4))
         self.address = f"{amqp},{stream}"
         self._data = folder / "data"
         self._data.mkdir(parents=True)

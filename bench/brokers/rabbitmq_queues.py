@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import aio_pika
@@ -39,6 +40,7 @@ LOSSES = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, async
 CLASSIC: QueueArguments = {"x-queue-type": "classic", "x-queue-version": 2}
 QUORUM: QueueArguments = {"x-queue-type": "quorum"}
 RECONNECT_INTERVAL_S = 0.2
+OPEN_TIMEOUT_S = 30.0
 FILL_BATCH_SIZE = 200
 COUNT_INTERVAL_S = 0.1
 EQUAL_SHARE = "1"
@@ -156,12 +158,30 @@ class QueueClient:
     ) -> AsyncIterator[QueueConsumer]:
         if replay:
             raise NotOffered("an acknowledged message is removed from its queue")
-        async with self._channel() as channel:
+        async with AsyncExitStack() as stack:
             consumer = QueueConsumer()
-            await channel.set_qos(IN_FLIGHT)
-            queue = await self._declare(channel, topology, group, worker)
-            await queue.consume(consumer.take)
+            await self._consume(stack, consumer, topology, group, worker)
             yield consumer
+
+    async def _consume(
+        self, stack: AsyncExitStack, consumer: QueueConsumer, topology: Topology, group: str, worker: int
+    ) -> None:
+        """A node that has just started answers INTERNAL_ERROR for quorum queues that have no leader yet."""
+        give_up_at = time.monotonic() + OPEN_TIMEOUT_S
+        while True:
+            async with AsyncExitStack() as attempt:
+                try:
+                    channel = await attempt.enter_async_context(self._channel())
+                    await channel.set_qos(IN_FLIGHT)
+                    queue = await self._declare(channel, topology, group, worker)
+                    await queue.consume(consumer.take)
+                except LOSSES as error:
+                    if time.monotonic() > give_up_at:
+                        raise BrokerLost(str(error)) from error
+                else:
+                    stack.push_async_exit(attempt.pop_all())
+                    return
+            await asyncio.sleep(RECONNECT_INTERVAL_S)
 
 
 def _frames(channel: int, exchange: str, value: bytes) -> bytes:

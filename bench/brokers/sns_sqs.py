@@ -13,8 +13,8 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bench.brokers.broker import BrokerLost, Candidate, Durability, NotOffered, Order, Topology
-from bench.brokers.program import Program
-from compose.local.ports import LOOPBACK, free_port
+from bench.brokers.program import Program, own_port
+from compose.local.ports import LOOPBACK
 
 REGION = "us-east-1"
 FIFO = ".fifo"
@@ -30,7 +30,7 @@ class MotoBroker:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        port = free_port()
+        port = own_port()
         self.address = str(port)
         command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
         self._program = Program(command, {}, folder / "moto.log", [port])
