@@ -102,8 +102,8 @@ def _measure(candidates: Sequence[Candidate], console: Console, *, quick: bool) 
     found = {name: number for name, number in versions.items() if number is not None}
     elapsed_s = time.monotonic() - started_at
     foreign = median(foreign_cores(rounds.samples) or [0.0])
-    conditions = conditions_now(elapsed_s, {"Python": platform.python_version(), **_packages(), **found}, foreign)
-    comparison = Comparison(conditions, quick, absent, rounds.failures, rounds.samples)
+    conditions = conditions_now(elapsed_s, {"Python": platform.python_version(), **_packages()}, foreign)
+    comparison = Comparison(conditions, quick, found, absent, rounds.failures, rounds.samples)
     _show(comparison, questions, candidates, console)
     SAMPLES_FILE.write_text(comparison_json(comparison))
     console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {elapsed_s / 60:.1f} minutes.")

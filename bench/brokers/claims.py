@@ -18,6 +18,8 @@ PAGE_CACHE_LEVEL = (KAFKA, STREAMS, CLASSIC, ACTIVE)
 DISK_LEVEL = (KAFKA_SYNCED, QUORUM, ACTIVE_SYNCED)
 NEARLY_ONE_COPY = 1.5
 """So much more on disk for all groups than for one is one copy with its overhead."""
+SYNCED_BY_ITSELF = 5
+"""A broker that syncs so many times less often than when it has to does not sync before it confirms."""
 A_GAIN = 1.5
 """So many times the rate of one worker is worth calling a gain."""
 NEEDS_AWS = ("not measured: needs AWS", "A mock has no throughput and does not grow.")
@@ -182,7 +184,8 @@ def _kafka_keeps(facts: Facts) -> tuple[str, str]:
     if late < 1 or replayed < 1 or lost:
         return "disagrees", told
     syncs = facts.comparison.median("sync", "", KAFKA, "syncs_per_1000")
-    if syncs is None or syncs >= 1:
+    synced = facts.comparison.median("sync", "", KAFKA_SYNCED, "syncs_per_1000")
+    if syncs is None or synced is None or syncs * SYNCED_BY_ITSELF >= synced:
         return "agrees", told
     return "depends on what is to be survived", f"{told}; {syncs:.1f} syncs per 1,000 confirmations: not a power cut"
 

@@ -40,7 +40,9 @@ LOSSES = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, async
 CLASSIC: QueueArguments = {"x-queue-type": "classic", "x-queue-version": 2}
 QUORUM: QueueArguments = {"x-queue-type": "quorum"}
 RECONNECT_INTERVAL_S = 0.2
-OPEN_TIMEOUT_S = 30.0
+OPEN_TIMEOUT_S = 60.0
+CONSUME_TIMEOUT_S = 5.0
+"""A quorum queue that is not led yet may forget a request, and the node waits a minute for its answer."""
 FILL_BATCH_SIZE = 200
 COUNT_INTERVAL_S = 0.1
 EQUAL_SHARE = "1"
@@ -174,7 +176,7 @@ class QueueClient:
                     channel = await attempt.enter_async_context(self._channel())
                     await channel.set_qos(IN_FLIGHT)
                     queue = await self._declare(channel, topology, group, worker)
-                    await queue.consume(consumer.take)
+                    await queue.consume(consumer.take, timeout=CONSUME_TIMEOUT_S)
                 except LOSSES as error:
                     if time.monotonic() > give_up_at:
                         raise BrokerLost(str(error)) from error

@@ -24,7 +24,7 @@ FAILED = "failed"
 _HEAD = """\
 # Kafka, RabbitMQ, ActiveMQ and AWS SNS, measured
 {standing}The samples are in [broker-comparison.json](broker-comparison.json); every table, chart and verdict is made
-from them. To repeat it: `make compare WRITE=1` (about {minutes:.0f} minutes), or `make compare QUICK=1` (under 3),
+from them. To repeat it: `make compare WRITE=1` ({duration}), or `make compare QUICK=1` (under 3),
 which only prints. Both cores are needed: run nothing else meanwhile.
 
 | | |
@@ -96,7 +96,7 @@ def _head(comparison: Comparison) -> str:
         standing = f"**From a quick run on {conditions.date}, too coarse to be quoted; to be replaced by a full one.** "
     return _HEAD.format(
         standing=standing,
-        minutes=conditions.elapsed_s / 60,
+        duration="under 30 minutes" if comparison.quick else f"about {conditions.elapsed_s / 60:.0f} minutes",
         conditions="\n".join(f"| {name} | {value} |" for name, value in conditions.described().items()),
         failures="; ".join(comparison.failures) or "none.",
         needs_aws=NEEDS_AWS[0],
@@ -107,7 +107,7 @@ def _participants(comparison: Comparison, candidates: Sequence[Candidate]) -> st
     rows = []
     for candidate in candidates:
         missing = comparison.absent.get(candidate.name)
-        version = f"{NOT_HERE}; {missing}" if missing else comparison.conditions.versions[candidate.name]
+        version = f"{NOT_HERE}; {missing}" if missing else comparison.versions[candidate.name]
         rows.append([candidate.name, version, candidate.durability.value, candidate.settings])
     table = markdown_table(TextTable(["broker", "version", "confirmed by", "settings"], rows))
     return f"## Who takes part\n{table}\n"

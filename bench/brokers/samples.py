@@ -30,6 +30,8 @@ class Comparison:
 
     conditions: Conditions
     quick: bool
+    versions: Mapping[str, str]
+    """Of the candidates that could be started."""
     absent: Mapping[str, str]
     failures: Sequence[str]
     """Runs that did not do their work, in a sentence each."""

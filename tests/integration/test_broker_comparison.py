@@ -71,23 +71,29 @@ def test_order_is_kept_by_its_means(started: Started) -> None:
 
 
 def test_what_was_confirmed_outlives_sigkill(started: Started) -> None:
-    """At either level of durability: the page cache is the kernel's."""
+    """At either level of durability: the page cache is the kernel's.
+
+    The queues are older than the last start in order: one that RabbitMQ 3.10 made moments before a SIGKILL, a quorum
+    queue above all, may not come back (seen), which is a matter of its metadata and not of confirmed messages.
+    """
     candidate, broker = started
     if candidate.is_mock:
         pytest.skip("a mock keeps nothing on disk")
     client = candidate.make_client(broker.address)
     topology = Topology(f"kill-{uuid.uuid4().hex[:8]}")
 
-    async def publish() -> None:
+    async def create() -> None:
         await client.create(topology)
         await client.create_group(topology, "group")
-        await publish_all(client, topology, COUNT)
 
     async def read_all() -> list[int]:
         async with client.consumer(topology, "group", 0) as worker:
             return await read(worker)
 
-    asyncio.run(publish())
+    asyncio.run(create())
+    broker.stop()
+    broker.start()
+    asyncio.run(publish_all(client, topology, COUNT))
     broker.kill()
     broker.start()
     assert sorted(set(asyncio.run(read_all()))) == list(range(COUNT))

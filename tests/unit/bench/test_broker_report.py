@@ -29,7 +29,9 @@ def published() -> Comparison:
 
 def comparison_of(*samples: Sample, absent: dict[str, str] | None = None) -> Comparison:
     versions = {candidate.name: "1" for candidate in all_candidates()}
-    return Comparison(Conditions("2026-01-01", 60.0, "a machine", 2, versions, 0.0), False, absent or {}, [], samples)
+    return Comparison(
+        Conditions("2026-01-01", 60.0, "a machine", 2, {}, 0.0), False, versions, absent or {}, [], samples
+    )
 
 
 def throughput(candidate: str, rate: float, number: int = 0) -> Sample:
