@@ -151,3 +151,22 @@ def test_the_calls_of_a_trace_are_added_up() -> None:
 """
     assert sum_of_calls(table) == 353
     assert sum_of_calls("") == 0
+
+
+def test_copies_and_gains_are_those_of_the_first_and_the_last_variant() -> None:
+    """Four groups on three times the disk are copies; four workers that handle twice as much are a gain."""
+    samples = [
+        *(
+            Sample("stored", str(groups), KAFKA, 0, 0, {"disk_bytes_per_message": size})
+            for groups, size in ((1, 600.0), (4, 1800.0))
+        ),
+        *(
+            Sample("workers", variant, KAFKA, 0, 0, {"handled_per_s": rate})
+            for variant, rate in (("1, plain", 200.0), ("4, plain", 400.0), ("4, total", 100.0))
+        ),
+    ]
+    judged = {(each.claim.aspect, each.claim.system): each for each in judge_all(comparison_of(*samples))}
+    assert judged["Architecture", "Kafka"].verdict == "disagrees"
+    assert "3.0 times" in judged["Architecture", "Kafka"].figures
+    assert judged["Scalability", "Kafka"].verdict == "depends on what is scaled"
+    assert "4 workers 2.0 times one" in judged["Scalability", "Kafka"].figures
