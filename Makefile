@@ -11,7 +11,7 @@ CONTROL := .venv/bin/python -m compose.control
 # What was typed as NAME=VALUE behind `make scale`, without the variables that mean something else.
 SCALED := $(filter-out $(foreach letter,A B C D E F G H I J K L M N O P Q R S T U V W X Y Z,$(letter)%),$(MAKEOVERRIDES))
 
-.PHONY: help up down restart status files logs scale verify fanout balance audit replay replay-dead-letters groups reset-group certificates dead-letters replay-to-group clean formats test lint bench chaos requirements
+.PHONY: help up down restart status files logs scale verify fanout balance audit replay replay-dead-letters groups reset-group certificates dead-letters replay-to-group clean formats test lint bench compare chaos requirements
 
 help:
 	@cat compose/control/help.txt
@@ -24,6 +24,6 @@ scale:
 	@$(BOOTSTRAP) auto
 	@$(CONTROL) scale $(SCALED)
 
-test lint bench chaos requirements:
+test lint bench compare chaos requirements:
 	@$(BOOTSTRAP) dev
 	@$(CONTROL) $@

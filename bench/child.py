@@ -69,6 +69,11 @@ class Child:
         if exit_code != 0:
             raise BenchmarkFailed(f"{self.module} ended with {exit_code}: {self._said()}")
 
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait(EXIT_TIMEOUT_S)
+
     def wait(self) -> None:
         """Until it has ended by itself. Raises BenchmarkFailed when that was not in order."""
         exit_code = self._process.wait(EXIT_TIMEOUT_S)

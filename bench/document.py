@@ -54,12 +54,13 @@ def markdown(results: Sequence[SuiteResult], conditions: Conditions) -> str:
 def _section(result: SuiteResult) -> str:
     suite = result.suite
     rounds = f"Rounds: {suite.repetitions}{', after one to warm up' if suite.warm_up_size else ''}."
-    tables = [_table(figures_table(result))]
+    tables = [markdown_table(figures_table(result))]
     if ratios := ratios_table(result):
-        tables.append(_table(ratios))
+        tables.append(markdown_table(ratios))
     return "\n\n".join([f"## {suite.title}\n{suite.explanation} {rounds}", *tables]) + "\n"
 
 
-def _table(table: TextTable) -> str:
+def markdown_table(table: TextTable) -> str:
+    """As Markdown has tables."""
     lines = [table.head, ["---"] * len(table.head), *table.rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

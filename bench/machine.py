@@ -45,13 +45,18 @@ def conditions_of(results: Sequence[SuiteResult], elapsed_s: float) -> Condition
         for sample in result.samples
         if "foreign_cores" in sample.figures
     ]
+    return conditions_now(elapsed_s, versions(), median(foreign))
+
+
+def conditions_now(elapsed_s: float, versions_by_name: Mapping[str, str], foreign_cores: float) -> Conditions:
+    """Of this machine, today."""
     return Conditions(
         date=datetime.now(UTC).date().isoformat(),
         elapsed_s=elapsed_s,
         machine=machine_kind(),
         cores=os.cpu_count() or 1,
-        versions=versions(),
-        foreign_cores=median(foreign),
+        versions=versions_by_name,
+        foreign_cores=foreign_cores,
     )
 
 

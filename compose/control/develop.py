@@ -72,6 +72,11 @@ def bench(root: Path) -> int:
     return _run(root, sys.executable, "-m", "bench")
 
 
+def compare(root: Path) -> int:
+    """The brokers side by side."""
+    return _run(root, sys.executable, "-m", "bench.brokers")
+
+
 def files_named_now() -> str:
     """Which files were typed behind `make formats`."""
     return os.environ.get("FILES") or os.environ.get("LOGS") or ""
@@ -122,7 +127,8 @@ def requirements(root: Path) -> int:
         build.flush()
         commands.append([*compiled, "--no-annotate", build.name, "-o", "compose/requirements/build.txt"])
         worst = _all_of(root, commands)
-    for lock_file in LOCK_FILES:
+    # Of ActiveMQ too, for `make compare`.
+    for lock_file in (*LOCK_FILES, root / "bench" / "brokers" / "activemq.lock.toml"):
         report.say(f"{lock_file.name} holds {write_lock(lock_file)} jars.")
     return worst
 
@@ -131,6 +137,7 @@ VERBS: Mapping[str, Callable[[Path], int]] = {
     "test": test,
     "lint": lint,
     "bench": bench,
+    "compare": compare,
     "chaos": chaos,
     "requirements": requirements,
 }

@@ -1,0 +1,187 @@
+"""`python -m bench.brokers`, or `make compare`: Kafka, RabbitMQ, ActiveMQ, and what SNS with SQS do."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from bench.brokers.broker import Candidate
+from bench.brokers.candidates import all_candidates
+from bench.brokers.claims import judge_all
+from bench.brokers.questions import Question, make_questions
+from bench.brokers.report import FOLDER, figures_table, make_report
+from bench.brokers.rounds import Rounds, asked, run_count
+from bench.brokers.samples import Comparison, comparison_json, foreign_cores, read_comparison
+from bench.brokers.stage import Stage
+from bench.errors import BenchmarkFailed
+from bench.machine import conditions_now
+from bench.tables import TextTable
+from compose.errors import OperatorError
+
+ROOT = Path(__file__).parents[2]
+SAMPLES_FILE = ROOT / ".run" / "broker-comparison.json"
+LOG_FILE = SAMPLES_FILE.with_suffix(".log")
+"""What the clients say: a group that forms, a broker that was killed."""
+TEXT_FILE = ROOT / "docs" / "broker-comparison.md"
+PUBLISHED_SAMPLES_FILE = TEXT_FILE.with_suffix(".json")
+PLAIN_WIDTH = 160
+PACKAGES = ("aiokafka", "aio-pika", "rstream", "stompman", "aiobotocore", "uvloop")
+
+
+def main() -> int:
+    """Run everything. Returns the exit code: 1 when a run failed, 2 for an argument that is none."""
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    arguments = _arguments()
+    candidates = all_candidates()
+    LOG_FILE.parent.mkdir(exist_ok=True)
+    logging.basicConfig(filename=LOG_FILE, filemode="w", level=logging.WARNING)
+    try:
+        if not arguments.from_samples:
+            comparison = _measure(candidates, console, quick=arguments.quick)
+        else:
+            comparison = _read_samples()
+        if arguments.write or arguments.from_samples:
+            _publish(comparison, candidates)
+            console.print(f"Written: {TEXT_FILE.relative_to(ROOT)}")
+    except (BenchmarkFailed, OperatorError) as error:
+        console.print(f"The comparison was ended: {error}", style="bold red", markup=False)
+        return 1
+    for failure in comparison.failures:
+        console.print(f"Failed: {failure}", style="red", markup=False)
+    return 1 if comparison.failures else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.brokers",
+        description="Compares every broker that can be started here, on free ports of loopback and in temporary "
+        "folders. "
+        "Takes under 30 minutes and both cores: run nothing else meanwhile.",
+    )
+    parser.add_argument("--quick", action="store_true", default=_flag("QUICK"), help="under 3 minutes (make: QUICK=1)")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        default=_flag("WRITE"),
+        help=f"write {TEXT_FILE.relative_to(ROOT)}, its samples and its charts (make: WRITE=1)",
+    )
+    parser.add_argument(
+        "--from-samples",
+        action="store_true",
+        help=f"measure nothing; write the document from {SAMPLES_FILE.relative_to(ROOT)}, the samples of the last run",
+    )
+    return parser.parse_args()
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def _measure(candidates: Sequence[Candidate], console: Console, *, quick: bool) -> Comparison:
+    started_at = time.monotonic()
+    versions = {candidate.name: candidate.find_version() for candidate in candidates}
+    absent = {candidate.name: candidate.how_to_get for candidate in candidates if versions[candidate.name] is None}
+    for name, how_to_get in absent.items():
+        console.print(f"{name}: not measured here; {how_to_get}", style="yellow", markup=False)
+    present = [candidate for candidate in candidates if candidate.name not in absent]
+    questions = make_questions(quick=quick)
+    rounds = _ask_all(questions, present, console, quick=quick)
+    found = {name: number for name, number in versions.items() if number is not None}
+    elapsed_s = time.monotonic() - started_at
+    foreign = median(foreign_cores(rounds.samples) or [0.0])
+    conditions = conditions_now(elapsed_s, {"Python": platform.python_version(), **_packages()}, foreign)
+    comparison = Comparison(conditions, quick, found, absent, rounds.failures, rounds.samples)
+    _show(comparison, questions, candidates, console)
+    SAMPLES_FILE.write_text(comparison_json(comparison))
+    console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {elapsed_s / 60:.1f} minutes.")
+    return comparison
+
+
+def _packages() -> Mapping[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def _ask_all(
+    questions: Sequence[Question], candidates: Sequence[Candidate], console: Console, *, quick: bool
+) -> Rounds:
+    console.print(f"Starting {len(candidates)} brokers …")
+    total = run_count(questions, candidates, warm_up=not quick)
+    with Stage.open(candidates) as stage, _progress(total, console) as tell:
+        rounds = Rounds(stage, candidates, tell)
+        if not quick:
+            rounds.warm_up(questions[0])
+        for question in questions:
+            rounds.ask(question)
+    return rounds
+
+
+@contextmanager
+def _progress(total: int, console: Console) -> Iterator[Callable[[str], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=total, completed=-1)  # a run is done when the next one begins
+
+        def tell(description: str) -> None:
+            progress.update(task, description=description, advance=1)
+            if not console.is_terminal:
+                console.print(f"{progress.tasks[0].completed + 1:.0f}/{total} {description}", markup=False)
+
+        yield tell
+
+
+def _show(
+    comparison: Comparison, questions: Sequence[Question], candidates: Sequence[Candidate], console: Console
+) -> None:
+    for question in questions:
+        console.rule(question.title)
+        console.print(_rich_table(figures_table(comparison, question, asked(question, candidates))))
+    console.rule("The usual table")
+    for each in judge_all(comparison):
+        told = f"{each.claim.aspect}, {each.claim.system}, “{each.claim.assertion}”: {each.verdict}. {each.figures}"
+        console.print(told, markup=False)
+
+
+def _rich_table(table: TextTable) -> Table:
+    shown = Table()
+    for place, heading in enumerate(table.head):
+        shown.add_column(heading, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _read_samples() -> Comparison:
+    try:
+        return read_comparison(SAMPLES_FILE.read_text())
+    except FileNotFoundError as error:
+        raise BenchmarkFailed(f"{SAMPLES_FILE.relative_to(ROOT)} is not there; run without --from-samples") from error
+
+
+def _publish(comparison: Comparison, candidates: Sequence[Candidate]) -> None:
+    """A chart that is made no more is removed."""
+    report = make_report(comparison, make_questions(quick=comparison.quick), candidates)
+    folder = TEXT_FILE.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    for chart in folder.glob("*.svg"):
+        chart.unlink()
+    for name, chart_text in report.charts.items():
+        (folder / name).write_text(chart_text)
+    TEXT_FILE.write_text(report.text)
+    PUBLISHED_SAMPLES_FILE.write_text(comparison_json(comparison))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What a broker does with a few hundred messages, asked one by one. The questions know no broker."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from bench.brokers.broker import Client, Consumer, NotOffered, Topology
+from bench.brokers.messages import message, number_and_due
+
+ANSWER_TIMEOUT_S = 40.0
+QUIET_S = 3.0
+"""When nothing has come for so long, nothing comes any more; longer than a message stays hidden at SQS."""
+WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """Counts, out of `published` messages."""
+
+    published: int
+    each_of_two_groups: int
+    """What the group that got less got."""
+    smaller_share: int
+    """What the worker that got less of two got."""
+    late_group: int
+    """What a group saw that was made after the publishing."""
+    replayed: int
+    """What a group that had read everything got again when it asked."""
+    taken: int
+    """What a worker took and did not acknowledge before it left."""
+    redelivered: int
+    """How many of these came again."""
+
+
+async def behaviour_of(client: Client, count: int) -> Behaviour:
+    """Ask everything. Raises BrokerLost, TimeoutError."""
+    topology = Topology(f"behaviour-{uuid.uuid4().hex[:8]}", WORKERS)
+    await client.create(topology)
+    for group in ("first", "second", "forgetful"):
+        await client.create_group(topology, group)
+    async with asyncio.timeout(ANSWER_TIMEOUT_S * 3):
+        shares, second = await _read_while_publishing(client, topology, count)
+        await client.create_group(topology, "late")
+        taken, redelivered = await _redelivered(client, topology)
+        return Behaviour(
+            published=count,
+            each_of_two_groups=min(sum(shares), second),
+            smaller_share=min(shares),
+            late_group=await _count(client, topology, "late"),
+            replayed=await _count(client, topology, "first", replay=True),
+            taken=taken,
+            redelivered=redelivered,
+        )
+
+
+async def publish_all(client: Client, topology: Topology, count: int) -> None:
+    """All at once, each confirmed."""
+    async with client.publisher(topology) as publisher:
+        await asyncio.gather(*(publisher.publish(*message(number, 0)) for number in range(count)))
+
+
+async def _read_while_publishing(client: Client, topology: Topology, count: int) -> tuple[list[int], int]:
+    """Different messages by worker of the first group, and those of the second group's."""
+    async with AsyncExitStack() as stack:
+        places = [("first", 0), ("first", 1), ("second", 0), ("second", 1)]
+        workers = [await stack.enter_async_context(client.consumer(topology, *place)) for place in places]
+        published = asyncio.Event()
+        reading = [asyncio.create_task(read(worker, published)) for worker in workers]
+        await publish_all(client, topology, count)
+        published.set()
+        got = [len(set(numbers)) for numbers in await asyncio.gather(*reading)]
+    return got[:2], got[2] + got[3]
+
+
+async def read(worker: Consumer, published: asyncio.Event | None = None) -> list[int]:
+    """The numbers of what comes until it is quiet, after the publishing."""
+    numbers: list[int] = []
+    while True:
+        try:
+            values = await asyncio.wait_for(worker.receive(), QUIET_S)
+        except TimeoutError:
+            if published is None or published.is_set():
+                return numbers
+            continue
+        numbers += [number_and_due(value)[0] for value in values]
+        await worker.acknowledge()
+
+
+async def _count(client: Client, topology: Topology, group: str, *, replay: bool = False) -> int:
+    """Different messages that the workers of a group get now."""
+    try:
+        async with AsyncExitStack() as stack:
+            workers = [
+                await stack.enter_async_context(client.consumer(topology, group, worker, replay=replay))
+                for worker in range(WORKERS)
+            ]
+            got = await asyncio.gather(*(read(worker) for worker in workers))
+    except NotOffered:
+        return 0
+    return len({number for numbers in got for number in numbers})
+
+
+async def _redelivered(client: Client, topology: Topology) -> tuple[int, int]:
+    """A worker takes messages and leaves; then the group reads."""
+    async with client.consumer(topology, "forgetful", 0) as worker:
+        taken = {number_and_due(value)[0] for value in await asyncio.wait_for(worker.receive(), ANSWER_TIMEOUT_S)}
+    async with AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(client.consumer(topology, "forgetful", place)) for place in range(WORKERS)
+        ]
+        got = await asyncio.gather(*(read(worker) for worker in workers))
+    return len(taken), len(taken & {number for numbers in got for number in numbers})

@@ -1,0 +1,242 @@
+"""Apache Kafka, KRaft mode, one node: with its default, and with an fsync before each confirmation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from bench.brokers.broker import BATCH_SIZE, BrokerLost, Candidate, Durability, Order, Topology
+from bench.brokers.program import disk_bytes, own_port
+from compose.local import broker as local
+from compose.local.jars import read_lock
+
+PARTITION_COUNT = 4
+POLL_MS = 200
+FILL_LINGER_MS = 20
+HEARTBEAT_MS = 500  # how soon a member hears that another one came; the default of 3 s only makes runs longer
+LEADER_POLL_INTERVAL_S = 0.05
+CLOSE_TIMEOUT_S = 5.0
+FSYNC_PER_WRITE = {"flush.messages": "1"}
+
+
+class KafkaBroker:
+    """The node that local mode and the tests start too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._node = local.Broker.prepare(folder, local.Ports(own_port(), own_port()))
+
+    @property
+    def address(self) -> str:
+        return self._node.bootstrap_servers
+
+    @property
+    def pid(self) -> int:
+        return self._node.pid
+
+    def start(self) -> None:
+        self._node.start()
+        self._node.wait_until_ready()
+
+    def kill(self) -> None:
+        self._node.kill()
+
+    def stop(self) -> None:
+        self._node.stop()
+
+    def disk_bytes(self) -> int:
+        return disk_bytes(self._node.directory / "data")
+
+
+class KafkaPublisher:
+    """Idempotent, so that the client's own repeats double nothing.
+
+    A client that failed is replaced: it may have lost count of its sequence numbers, and be refused for ever.
+    """
+
+    def __init__(self, address: str, topology: Topology) -> None:
+        self._address = address
+        self._topic = topology.name
+        self._keyed = topology.order is Order.KEYED
+        self._client: AIOKafkaProducer | None = None
+        self._handing_over = asyncio.Lock()
+        """Calls of `send` that wait for room overtake each other."""
+        self._replacing = asyncio.Lock()
+
+    async def publish(self, key: bytes, value: bytes) -> None:
+        client = self._client
+        try:
+            if client is None:
+                raise KafkaConnectionError("there is no connection")
+            async with self._handing_over:
+                confirmed = await client.send(self._topic, value, key=key if self._keyed else None)
+            await confirmed
+        except KafkaError as error:
+            await self._replace(client)
+            raise BrokerLost(str(error)) from error
+
+    async def _replace(self, failed: AIOKafkaProducer | None) -> None:
+        """By whoever comes first."""
+        async with self._replacing:
+            if self._client is failed:
+                await self.close()
+                with suppress(KafkaError):  # the next message tries again
+                    await self.open()
+
+    async def open(self) -> None:
+        client = AIOKafkaProducer(bootstrap_servers=self._address, acks="all", enable_idempotence=True)
+        try:
+            await client.start()
+            await client.partitions_for(self._topic)  # or the first messages would wait for it, and mix
+        except BaseException:
+            await client.stop()
+            raise
+        self._client = client
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+
+
+class KafkaConsumer:
+    """Commits after each batch."""
+
+    def __init__(self, client: AIOKafkaConsumer) -> None:
+        self._client = client
+
+    async def receive(self) -> Sequence[bytes]:
+        try:
+            while not (received := await self._client.getmany(timeout_ms=POLL_MS, max_records=BATCH_SIZE)):
+                pass
+        except KafkaError as error:
+            raise BrokerLost(str(error)) from error
+        return [record.value for records in received.values() for record in records]
+
+    async def acknowledge(self) -> None:
+        try:
+            await self._client.commit()
+        except KafkaError as error:
+            raise BrokerLost(str(error)) from error
+
+
+class Joined(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """Tells when the worker is a member with its share, and begins at the beginning where that is asked for."""
+
+    def __init__(self, client: AIOKafkaConsumer, *, replay: bool) -> None:
+        self._client = client
+        self._replay = replay
+        self.joined = asyncio.Event()
+
+    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """What was read stays read."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        if assigned and self._replay:
+            await self._client.seek_to_beginning(*assigned)
+        self.joined.set()
+
+
+class KafkaClient:
+    """`topic_settings` decide about durability."""
+
+    def __init__(self, address: str, topic_settings: dict[str, str]) -> None:
+        self._address = address
+        self._topic_settings = topic_settings
+
+    async def create(self, topology: Topology) -> None:
+        """Total order is one partition."""
+        partitions = 1 if topology.order is Order.TOTAL else PARTITION_COUNT
+        topic = NewTopic(topology.name, partitions, 1, topic_configs=self._topic_settings)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._address)
+        await admin.start()
+        try:
+            await admin.create_topics([topic])
+            while not await self._is_there(admin, topology.name):
+                await asyncio.sleep(LEADER_POLL_INTERVAL_S)
+        finally:
+            await admin.close()
+
+    async def _is_there(self, admin: AIOKafkaAdminClient, topic: str) -> bool:
+        [found] = await admin.describe_topics([topic])
+        return bool(found["partitions"]) and all(partition["leader"] >= 0 for partition in found["partitions"])
+
+    async def create_group(self, topology: Topology, group: str) -> None:
+        """Nothing is to be done: the log is stored once and a group is a position in it."""
+
+    async def fill(self, topology: Topology, group: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self._address, acks="all", linger_ms=FILL_LINGER_MS) as client:
+            for _key, value in messages:
+                await client.send(topology.name, value)
+            await client.flush()
+
+    @asynccontextmanager
+    async def publisher(self, topology: Topology) -> AsyncIterator[KafkaPublisher]:
+        publisher = KafkaPublisher(self._address, topology)
+        await publisher.open()
+        try:
+            yield publisher
+        finally:
+            await publisher.close()
+
+    @asynccontextmanager
+    async def consumer(
+        self, topology: Topology, group: str, worker: int, *, replay: bool = False
+    ) -> AsyncIterator[KafkaConsumer]:
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self._address,
+            group_id=f"{topology.name}-{group}",
+            client_id=f"worker-{worker}",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+        )
+        membership = Joined(client, replay=replay)
+        client.subscribe([topology.name], listener=membership)
+        async with client:
+            await membership.joined.wait()
+            yield KafkaConsumer(client)
+
+
+def _version() -> str | None:
+    return next(jar.version for jar in read_lock() if jar.artifact == "kafka-clients")
+
+
+def _default_client(address: str) -> KafkaClient:
+    return KafkaClient(address, {})
+
+
+def _fsync_client(address: str) -> KafkaClient:
+    return KafkaClient(address, FSYNC_PER_WRITE)
+
+
+_HOW_TO_GET = "its jars are fetched by themselves where Maven Central is reached"
+_SETTINGS = "KRaft, one node, 4 partitions, acks=all, idempotent, linger 0, commit after each batch"
+CANDIDATES = (
+    Candidate(
+        "Kafka, default",
+        "Kafka",
+        Durability.PAGE_CACHE,
+        _SETTINGS,
+        KafkaBroker,
+        _default_client,
+        _version,
+        _HOW_TO_GET,
+    ),
+    Candidate(
+        "Kafka, flush.messages=1",
+        "Kafka",
+        Durability.DISK,
+        f"{_SETTINGS}, flush.messages=1",
+        KafkaBroker,
+        _fsync_client,
+        _version,
+        _HOW_TO_GET,
+    ),
+)

@@ -1,0 +1,318 @@
+"""What is asked of every broker, in the order of the document. Knows no broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.brokers.asking import HANDLING_MS, behave, climb, count_syncs, fill, kill, rates, share, store
+from bench.brokers.broker import Candidate, Order
+from bench.brokers.play import Incident
+from bench.brokers.stage import Stage
+from bench.contender import Figure, Figures
+
+Ask = Callable[[Stage, Candidate], Mapping[str, Figures]]
+"""Returns figures by variant. Raises BenchmarkFailed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`parts` are asked one after the other, each of all candidates in turn, round by round."""
+
+    key: str
+    title: str
+    explanation: str
+    figures: Sequence[Figure]
+    parts: Sequence[Ask]
+    repetitions: int
+    variant_heading: str = ""
+    levels_apart: bool = True
+    """Each durability level has a table and a chart of its own. Else only one mode of each system is asked."""
+    of_mocks_too: bool = False
+    at_once: bool = False
+    """Candidates may be asked at the same time: nothing is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything. Durations are of the publishing alone."""
+
+    rounds: int
+    few_rounds: int
+    fewest_rounds: int
+    throughput_s: float
+    group_counts: Sequence[int]
+    fanout_s: float
+    rates_per_s: Sequence[int]
+    rate_s: float
+    worker_counts: Sequence[int]
+    worker_s: float
+    stored_count: int
+    behaviour_count: int
+    incident_s: float
+    backlog_count: int
+
+
+FULL = Sizes(
+    rounds=5,
+    few_rounds=3,
+    fewest_rounds=2,
+    throughput_s=2.5,
+    group_counts=(1, 2, 3, 4),
+    fanout_s=1.2,
+    rates_per_s=(200, 500, 1_000, 2_000),
+    rate_s=1.2,
+    worker_counts=(1, 2, 3, 4),
+    worker_s=0.8,
+    stored_count=2_000,
+    behaviour_count=200,
+    incident_s=6.0,
+    backlog_count=1_000_000,
+)
+QUICK = Sizes(
+    rounds=1,
+    few_rounds=1,
+    fewest_rounds=1,
+    throughput_s=1.0,
+    group_counts=(2,),
+    fanout_s=0.5,
+    rates_per_s=(500,),
+    rate_s=1.0,
+    worker_counts=(2,),
+    worker_s=0.3,
+    stored_count=500,
+    behaviour_count=50,
+    incident_s=3.0,
+    backlog_count=10_000,
+)
+TOO_LONG_FOR_QUICK = ("sync", "fanout", "worker-killed")
+
+
+def make_questions(*, quick: bool) -> list[Question]:
+    """All of them; a quick comparison leaves some out."""
+    makers = (
+        _throughput,
+        _sync_calls,
+        _latency,
+        _fanout,
+        _stored,
+        _workers,
+        _behaviour,
+        _broker_killed,
+        _worker_killed,
+        _backlog,
+    )
+    questions = [make(QUICK if quick else FULL) for make in makers]
+    return [question for question in questions if not (quick and question.key in TOO_LONG_FOR_QUICK)]
+
+
+_RATE_FIGURES = (
+    Figure("confirmed_per_s", "confirmed messages/s", 0, compared=True),
+    Figure("delivered_per_s", "delivered messages/s", 0),
+    Figure("broker_cpu_us", "broker CPU µs/message", 0, compared=True),
+    Figure("client_cpu_us", "clients' CPU µs/message", 0),
+    Figure("foreign_cores", "cores busy with other programs", 2),
+)
+_THROUGHPUT = """\
+One publisher with 200 messages in flight, one group of one worker, for {seconds:g} s. CPU is that of the broker, and of
+all client programs together, until the worker has acknowledged the last message."""
+_SYNC = """\
+Calls of fsync and its like that strace counts in the broker while messages are confirmed, 200 in flight: they decide
+about the durability level of a broker here, not its documentation. One call may cover several messages that wait. The
+tracing slows the broker down, so no rate is taken from this run. Not measured where there is no strace."""
+_LATENCY = """\
+A ladder of fixed rates, {seconds:g} s each, the same for all; from the moment at which a message was due, so that a
+publisher that is held up counts as delay, to the worker that begins to handle it. Timers of the event loop add up to
+1 ms. Where a rate is above what a broker confirms, messages queue up and the figures grow with time."""
+_FANOUT = """\
+As above for {seconds:g} s, with groups of one worker that each get everything; delivered is the sum over the groups.
+Groups share the machine's cores with the broker: the CPU figures carry over better than the rates."""
+_STORED = """\
+{count:,} messages of about 576 bytes are published while nobody reads: growth of the data folder, in blocks. What a
+broker has not written yet is not seen. Durability hardly matters: one mode of each system."""
+_WORKERS = """\
+1,000 messages/s for {seconds:g} s to one group; each keeps its worker busy for {handling_ms:g} ms, as a wait for
+another system would. Late is a message that is handled after one that was published later: of all messages, and of
+those with its key. Keyed and total are each broker's own means for order: in Kafka the partition of the key, and one
+partition; in RabbitMQ a consistent-hash exchange, and a single active consumer; in streams one per worker, and one; in
+ActiveMQ JMSXGroupID, and an exclusive consumer. The waiting decides, not durability: one mode of each system."""
+_BEHAVIOUR = """\
+Of {count} messages. A late group is made after they were published. A group that has read everything asks to read
+again. A worker takes some messages and leaves without acknowledging: do all of them come again? The mock of SNS and SQS
+answers too. Nothing is timed."""
+_BROKER_KILLED = """\
+500 messages/s for {seconds:g} s to one group of one worker; in the middle SIGKILL to the broker, which is started again
+at once. The publisher repeats what was not confirmed. Away is the longest time without a confirmation, or without a
+message for the worker. SIGKILL leaves the page cache alone: it does not show what a power cut would cost. Doubled
+messages were stored twice, or acknowledged in vain."""
+_WORKER_KILLED = """\
+The same with two workers; one of them gets SIGKILL and is started again after 1 s, as an orchestrator would. The
+slowest message tells how long its part of the messages waited: for another worker to take over, or for the new one.
+Durability plays no part: one mode of each system."""
+_BACKLOG = """\
+A broker that was just started gets {count:,} messages for one group that does not read, as fast as its client can
+without waiting for each. Java heaps are limited to 512 MB; RabbitMQ has no such limit. One mode of each system."""
+
+
+def _throughput(sizes: Sizes) -> Question:
+    return Question(
+        "throughput",
+        "How many messages a second, confirmed",
+        _THROUGHPUT.format(seconds=sizes.throughput_s),
+        _RATE_FIGURES,
+        [partial(rates, variant="", groups=1, duration_s=sizes.throughput_s)],
+        sizes.rounds,
+    )
+
+
+def _sync_calls(sizes: Sizes) -> Question:
+    return Question(
+        "sync",
+        "What a confirmation means",
+        _SYNC,
+        [Figure("syncs_per_1000", "syncs per 1,000 confirmed", 1)],
+        [partial(count_syncs, duration_s=sizes.fanout_s)],
+        1,
+    )
+
+
+def _latency(sizes: Sizes) -> Question:
+    return Question(
+        "latency",
+        "How long a message is on its way",
+        _LATENCY.format(seconds=sizes.rate_s),
+        [
+            Figure("p50_ms", "end to end p50 ms", 1),
+            Figure("p99_ms", "end to end p99 ms", 1),
+            Figure("confirmed_p50_ms", "confirmed p50 ms", 1),
+            Figure("confirmed_p99_ms", "confirmed p99 ms", 1),
+        ],
+        [partial(climb, rates_per_s=sizes.rates_per_s, rate_s=sizes.rate_s)],
+        sizes.rounds,
+        variant_heading="messages/s",
+    )
+
+
+def _fanout(sizes: Sizes) -> Question:
+    return Question(
+        "fanout",
+        "What a second, third and fourth group cost",
+        _FANOUT.format(seconds=sizes.fanout_s),
+        _RATE_FIGURES,
+        [
+            partial(rates, variant=str(groups), groups=groups, duration_s=sizes.fanout_s)
+            for groups in sizes.group_counts
+        ],
+        sizes.few_rounds,
+        variant_heading="groups",
+    )
+
+
+def _stored(sizes: Sizes) -> Question:
+    return Question(
+        "stored",
+        "How many copies lie on disk",
+        _STORED.format(count=sizes.stored_count),
+        [Figure("disk_bytes_per_message", "bytes on disk/message", 0)],
+        [partial(store, groups=groups, count=sizes.stored_count) for groups in sizes.group_counts],
+        sizes.fewest_rounds,
+        variant_heading="groups",
+        levels_apart=False,
+    )
+
+
+def _workers(sizes: Sizes) -> Question:
+    most = max(sizes.worker_counts)
+    plain = [(workers, Order.NONE) for workers in sizes.worker_counts]
+    return Question(
+        "workers",
+        "What more workers in a group gain, and what becomes of order",
+        _WORKERS.format(seconds=sizes.worker_s, handling_ms=HANDLING_MS),
+        [
+            Figure("handled_per_s", "handled messages/s", 0),
+            Figure("late_percent", "late %", 1),
+            Figure("late_within_key_percent", "late within its key %", 1),
+            Figure("smallest_share_percent", "smallest share of a worker %", 0),
+        ],
+        [
+            partial(share, workers=workers, order=order, duration_s=sizes.worker_s)
+            for workers, order in [*plain, (most, Order.KEYED), (most, Order.TOTAL)]
+        ],
+        sizes.fewest_rounds,
+        variant_heading="workers",
+        levels_apart=False,
+    )
+
+
+def _behaviour(sizes: Sizes) -> Question:
+    return Question(
+        "behaviour",
+        "What a late group sees, what can be replayed, what is redelivered",
+        _BEHAVIOUR.format(count=sizes.behaviour_count),
+        [
+            Figure("each_of_two_groups", "seen by each of two groups", 0),
+            Figure("smaller_share", "smaller share of two workers", 0),
+            Figure("late_group", "seen by a late group", 0),
+            Figure("replayed", "replayed", 0),
+            Figure("taken", "taken and not acknowledged", 0),
+            Figure("redelivered", "of these redelivered", 0),
+        ],
+        [partial(behave, count=sizes.behaviour_count)],
+        1,
+        levels_apart=False,
+        of_mocks_too=True,
+        at_once=True,
+    )
+
+
+def _broker_killed(sizes: Sizes) -> Question:
+    return Question(
+        "broker-killed",
+        "What happens when the broker is killed",
+        _BROKER_KILLED.format(seconds=sizes.incident_s),
+        [
+            Figure("confirming_again_s", "away for the publisher s", 1),
+            Figure("receiving_again_s", "away for the worker s", 1),
+            Figure("lost", "lost", 0),
+            Figure("doubled", "doubled", 0),
+            Figure("published", "published", 0),
+        ],
+        [partial(kill, incident=Incident.BROKER_KILLED, workers=1, duration_s=sizes.incident_s)],
+        sizes.fewest_rounds,
+    )
+
+
+def _worker_killed(sizes: Sizes) -> Question:
+    return Question(
+        "worker-killed",
+        "What happens when a worker is killed",
+        _WORKER_KILLED,
+        [
+            Figure("slowest_s", "slowest message s", 1),
+            Figure("lost", "lost", 0),
+            Figure("doubled", "doubled", 0),
+            Figure("published", "published", 0),
+        ],
+        [partial(kill, incident=Incident.WORKER_KILLED, workers=2, duration_s=sizes.incident_s)],
+        sizes.fewest_rounds,
+        levels_apart=False,
+    )
+
+
+def _backlog(sizes: Sizes) -> Question:
+    return Question(
+        "backlog",
+        "What a backlog costs",
+        _BACKLOG.format(count=sizes.backlog_count),
+        [
+            Figure("rss_before_mb", "RSS MB empty", 0),
+            Figure("rss_mb", "RSS MB with the backlog", 0),
+            Figure("peak_rss_mb", "peak RSS MB", 0),
+            Figure("disk_bytes_per_message", "bytes on disk/message", 0),
+            Figure("filled_s", "filled in s", 0),
+        ],
+        [partial(fill, count=sizes.backlog_count)],
+        1,
+        levels_apart=False,
+    )
