@@ -252,7 +252,7 @@ def sink_that_never_returns(stage: ConsumerStage) -> None:
     with stage.fault():
         (stage.sink_folder / f"hangs-{hung.process.pid}").touch()
         stage.until(lambda: hung.ask("/readyz") == 503, "the replica not to be ready", STUCK_WITHIN_S)
-        _require_told(stage, hung, "sink_unavailable", "one batch for more than")
+        _require_told(stage, hung, "sink_unavailable", "at one call for more than")
         stage.until_ended(hung, 1)
         _require_told(stage, hung, "service_failed", "counts as stuck")
         stage.start(1)
