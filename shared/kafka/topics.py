@@ -124,7 +124,7 @@ async def _topic_settings(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> 
 
 async def lagging_copies(settings: KafkaSettings) -> int:
     """How many copies of partitions, of all topics, are not in sync. Raises BrokerUnavailable and the like."""
-    async with _admin(settings) as admin:
+    async with open_admin(settings) as admin:
         described = await admin.describe_topics()
     return sum(
         len(partition["replicas"]) - len(partition["isr"]) for topic in described for partition in topic["partitions"]
