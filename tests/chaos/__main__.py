@@ -8,7 +8,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.chaos.consumers.runner import play_consumer
 from tests.chaos.consumers.scenario import ConsumerScenario
 from tests.chaos.consumers.stage import CONSUMER
 from tests.chaos.kafka import Kafka, one_node, three_nodes
+from tests.chaos.kept import keep, left_of, load, revision_of, with_row
 from tests.chaos.report import Row, Run, markdown, row_of, row_of_mutation, show
 from tests.chaos.runner import play
 from tests.chaos.scenario import Scenario
@@ -32,6 +33,7 @@ BROKEN_PATIENCE_S = 8.0
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "chaos-report.md"
 PARTIAL_REPORT = ROOT / ".run" / "chaos-report.md"
+KEPT = ROOT / ".run" / "chaos-run.pickle"
 
 
 class Kafkas:
@@ -115,10 +117,29 @@ def _teach() -> None:
         description="Brings every fault upon the services and counts what arrived: about 45 minutes, against a real "
         "broker.\nExit code 0 when every verdict is as it has to be. Settings come from the environment:\n\n"
         "  SCENARIO=name,name      some scenarios or mutations; their page is .run/chaos-report.md\n"
+        "  CONTINUE=1              what is left of the last whole run, and again what was not as it has to be\n"
         "  SEED=number             the random choices of an earlier run\n"
         "  DELIVERY=at-least-once  that mode; doubled lines are allowed then\n",
         epilog="scenarios and mutations:\n  " + "\n  ".join(KNOWN),
     ).parse_args()
+
+
+def play_all(console: Console, run: Run, playing: Sequence[str], kept: Path | None) -> Run:
+    """Play what is left of it; after each row all of it is kept."""
+    left = left_of(playing, run.rows)
+    console.print(f"{len(left)} scenarios and mutations, {run.plan.mode}, SEED={run.plan.seed}")
+    began_s, before_s, revision = time.monotonic(), run.took_s, revision_of(ROOT)
+    with ExitStack() as stopping:
+        folder = Path(stopping.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        kafkas = Kafkas(folder, stopping)
+        for number, name in enumerate(left, 1):
+            console.print(f"{number:3} {name} …", end=" ")
+            row = replace(KNOWN[name](kafkas, folder, run.plan), revision=revision)
+            show(console, row)
+            run = Run(run.plan, with_row(playing, run.rows, row), before_s + time.monotonic() - began_s)
+            if kept is not None:
+                keep(kept, run)
+    return run
 
 
 def main() -> int:
@@ -127,24 +148,18 @@ def main() -> int:
     console = Console(soft_wrap=True)
     names = os.environ.get("SCENARIO", "")
     playing = chosen(names)
-    plan = plan_of(dict(os.environ))
-    console.print(f"{len(playing)} scenarios and mutations, {plan.mode}, SEED={plan.seed}")
-    began_s = time.monotonic()
-    rows: list[Row] = []
-    with ExitStack() as stopping:
-        folder = Path(stopping.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        kafkas = Kafkas(folder, stopping)
-        for name in playing:
-            console.print(f"{len(rows) + 1:3} {name} …", end=" ")
-            rows.append(KNOWN[name](kafkas, folder, plan))
-            show(console, rows[-1])
-    run = Run(plan, rows, time.monotonic() - began_s)
+    continued = bool(os.environ.get("CONTINUE"))
+    if continued and names:
+        raise SystemExit("CONTINUE=1 is for whole runs, and SCENARIO chooses some.")
+    run = load(KEPT) if continued else Run(plan_of(dict(os.environ)), [], 0.0)
+    run = play_all(console, run, playing, None if names else KEPT)
     report = PARTIAL_REPORT if names else REPORT
     report.parent.mkdir(exist_ok=True)
     report.write_text(markdown(run))
     console.print(f"Written: {report.relative_to(ROOT)}")
-    bad = [row for row in rows if not row.good]
-    console.print(f"{len(rows) - len(bad)} of {len(rows)} as they have to be, {run.took_s:.0f} s, SEED={plan.seed}")
+    bad = [row for row in run.rows if not row.good]
+    good = len(run.rows) - len(bad)
+    console.print(f"{good} of {len(run.rows)} as they have to be, {run.took_s:.0f} s, SEED={run.plan.seed}")
     return 1 if bad else 0
 
 

@@ -22,13 +22,14 @@ _STYLES = {Verdict.GREEN: "green", Verdict.RED: "red", Verdict.VACUOUS: "yellow"
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario or mutation. `good`: the verdict is the one that it has to be."""
+    """One scenario or mutation. `good`: the verdict is the one that it has to be. `revision`: of the code played."""
 
     name: str
     about: str
     outcome: Outcome
     good: bool
     mutation: bool = False
+    revision: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -41,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """All rows of one run."""
+    """All rows of one run. `took_s`: of all its sittings, with what was played again."""
 
     plan: Plan
     rows: Sequence[Row]
@@ -77,10 +78,11 @@ _HEAD = """\
 
 Written by `make chaos` on {date}, {minutes:.0f} minutes. Delivery: {mode}. Seed: {seed}.
 Machine: {machine}. {versions}.
-
+{revisions}
 ```sh
 make chaos                                 # everything, and this page
 make chaos SEED={seed}                      # with the random choices of this run
+make chaos CONTINUE=1                      # what is left of a run that was ended, or was not as it has to be
 make chaos SCENARIO=broker_hangs           # some scenarios or mutations; leaves this page alone
 make chaos DELIVERY=at-least-once          # the other mode
 ```
@@ -118,6 +120,7 @@ def markdown(run: Run) -> str:
         minutes=run.took_s / 60,
         machine=machine_kind(),
         versions=", ".join(f"{name} {number}" for name, number in versions().items()),
+        revisions=_revisions(run.rows),
     )
     played = [row for row in run.rows if not row.mutation]
     ran = [row for row in played if row.verdict is not Verdict.NOT_RUN]
@@ -184,6 +187,17 @@ _HEADS = (
     "drained s",
     "verdict",
 )
+
+
+def _revisions(rows: Sequence[Row]) -> str:
+    """At which commits of the code the rows were played; the names where it is not that of most."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        of.setdefault(row.revision, []).append(row.name)
+    by_size = sorted(of, key=lambda revision: -len(of[revision]))
+    told = [f"Played at revision {most or 'unknown'}." for most in by_size[:1]]
+    told += [f"Played at revision {other or 'unknown'}: {', '.join(of[other])}." for other in by_size[1:]]
+    return "".join(f"{line}\n" for line in told)
 
 
 def _summary(rows: Sequence[Row]) -> str:
