@@ -18,6 +18,7 @@ from compose.control.flavours import (
 )
 from compose.control.state import StackState, StateFile
 from compose.errors import OperatorError
+from compose.local import nodes
 from compose.local.nodes import FOLDERS
 from compose.local.processes import CONTAINER_BROKERS
 
@@ -107,6 +108,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).symlink_to(ROOT / name)
     for name in ("MODE", "KAFKA", "SECURE", SERVERS):
         monkeypatch.delenv(name, raising=False)
+
+    def prepare(*_arguments: object) -> None:
+        raise AssertionError("this far and no further: a broker would be started")
+
+    monkeypatch.setattr(nodes, "prepare", prepare)
     state = StackState(mode="local", running=True, kafka="cluster", variables={"KAFKA": "cluster"})
     StateFile(tmp_path / ".run").save(state)
     return tmp_path
