@@ -122,7 +122,7 @@ def _sinks(quick: bool) -> Suite:
         title="Consumer with a sink: from the topic to a file, one replica",
         explanation="Every contender validates with the same model, appends the same line per record to a file, and "
         "commits afterwards: ours and confluent-kafka once a second, FastStream as it does with "
-        "`AckPolicy.NACK_ON_ERROR`, one record at a time with a twentieth of the records. Ours does besides: dead "
+        "`AckPolicy.NACK_ON_ERROR`, one record at a time with a fortieth of the records. Ours does besides: dead "
         "letters, retries, health, metrics, lag.",
         contenders=(
             OurConsumerToFile(),
@@ -136,7 +136,7 @@ def _sinks(quick: bool) -> Suite:
             Figure("peak_rss_mb", "peak RSS MB", 0, compared=True),
             _FOREIGN,
         ),
-        size=20_000 if quick else 50_000,
+        size=20_000 if quick else 400_000,
         repetitions=2 if quick else 5,
         warm_up_size=10_000,
     )

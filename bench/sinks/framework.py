@@ -22,7 +22,7 @@ from shared.schemas import AccessRecord
 MAX_RECORDS = 1_000
 POLL_S = 0.05
 # One record at a time is committed one at a time: a round with all of them would take minutes.
-SINGLE_SHARE = 20
+SINGLE_SHARE = 40
 
 
 class FrameworkToFile:
