@@ -31,7 +31,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from services.consumer.archive.columns import SCHEMA, described, identity_at, rows_within, unknown_columns
-from services.consumer.archive.files import appearing, make_folder, sync_folder
 from services.consumer.archive.layout import (
     Span,
     file_name,
@@ -44,6 +43,7 @@ from services.consumer.archive.layout import (
 )
 from services.consumer.archive.lock import LockFile, Note, locked
 from services.consumer.decode import DecodedBatch
+from shared.durable import appearing, make_folder, sync_folder
 from shared.errors import FatalError, SinkUnavailable
 
 # Below the time for a reassignment, in which a flush has to fit.

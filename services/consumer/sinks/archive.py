@@ -18,11 +18,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from services.consumer.archive.columns import rows_by_hour
-from services.consumer.archive.files import make_root
 from services.consumer.archive.partition import PartitionArchive
 from services.consumer.archive.survey import survey
 from services.consumer.decode import DecodedBatch
 from services.consumer.settings import ConsumerSettings
+from shared.durable import make_root
 from shared.errors import FatalError, SinkUnavailable
 from shared.runtime.logging import get_logger
 

@@ -19,6 +19,7 @@ from typing import BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from services.producer.chunk import FileIdentity, KnownFile, Seen, Tail
+from shared.durable import appearing
 from shared.errors import FatalError
 
 VERSION: Literal[1] = 1
@@ -166,12 +167,8 @@ class CheckpointStore:
         checkpoint = checkpoint.model_copy(update={"checksum": checkpoint.sum_up()})
         temporary = self._path.with_name(self._path.name + ".new")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with appearing(temporary, self._path) as file:
             file.write(checkpoint.model_dump_json(indent=1).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        _sync_folder(self._path.parent)
 
 
 def encode_file(file: KnownFile) -> bytes:
@@ -218,11 +215,3 @@ def _holder(lock: Path) -> str:
         return lock.read_text(errors="replace")[:200]
     except OSError:
         return "unknown"
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

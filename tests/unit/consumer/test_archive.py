@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from services.consumer.archive import files as files_module
 from services.consumer.archive import partition as partition_module
 from services.consumer.archive.columns import SCHEMA, rows_by_hour
 from services.consumer.archive.find import lines_holding
 from services.consumer.archive.layout import Span, folder_name, hour_named, hour_of, microseconds_of, run_to_merge
 from services.consumer.decode import DecodedBatch, decode
 from services.consumer.sinks.archive import ArchiveSink
+from shared import durable
 from shared.errors import FatalError, RecordsRejected, SinkUnavailable
 from shared.schemas import AccessRecord
 from shared.schemas.access_record import Details, Upstream
@@ -171,7 +171,7 @@ async def test_a_file_whose_name_could_not_be_synced_is_seen_by_the_next_attempt
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as failing:
-        failing.setattr(files_module, "sync_folder", refuse)
+        failing.setattr(durable, "sync_folder", refuse)
         failing.setattr(partition_module, "make_folder", lambda _path, _root: None)
         with pytest.raises(SinkUnavailable, match="Input/output error"):
             await sink.flush()

@@ -171,10 +171,16 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     assert store.load() == Checkpoint((KnownFile(file_named("a"), 3),))
 
 
-async def test_a_checkpoint_that_finds_no_room_is_told_with_its_path(tmp_path: Path) -> None:
+async def test_a_checkpoint_that_finds_no_room_is_told_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The system names no file when the disk is full."""
     store = CheckpointStore(tmp_path / "checkpoint.json")
-    (tmp_path / "checkpoint.json.new").symlink_to("/dev/full")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     outbox = cast(Outbox, SimpleNamespace(tails={}))
     saved: list[bool] = []
     with structlog.testing.capture_logs() as told:

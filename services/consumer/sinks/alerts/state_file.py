@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from services.consumer.sinks.alerts.engine import Alarm, State
+from shared.durable import appearing
 from shared.errors import FatalError
 
 STATE_NAME = "state.json"
@@ -91,17 +92,8 @@ class StateFolder:
 
     def _write(self, content: bytes) -> None:
         temporary = self._path / f"{STATE_NAME}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._path / STATE_NAME)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        _sync_folder(self._path)
+        with appearing(temporary, self._path / STATE_NAME) as file:
+            file.write(content)
 
     def close(self) -> None:
         """Let go of the lock. The file stays: were it removed, two processes could hold locks of two files."""
@@ -116,11 +108,3 @@ def _locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
