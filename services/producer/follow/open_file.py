@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from services.producer.chunk import Chunk, ChunkKind, FileIdentity, KnownFile, Seen
-from services.producer.follow.identity import HEAD_BYTES, TAIL_BYTES, fingerprint, grown, identify
+from services.producer.follow.identity import HEAD_BYTES, TAIL_BYTES, begins_alike, fingerprint, grown, identify
 
 # A system that allows more is not asked how many.
 MAX_OPEN_FILES = 100_000
@@ -151,14 +151,19 @@ class OpenFile(ABC):
         """A chunk from `start` to the position, which is behind it already, as are the bytes before it."""
         tail = fingerprint(self._before)
         self.seen = Seen(max(self.seen.size, self.position), self.seen.modified_ns)
-        return Chunk(self._identify(data if start == 0 else b""), start, self.position, data, kind, tail, self.seen)
+        return Chunk(self._identify(start, data), start, self.position, data, kind, tail, self.seen)
 
-    def _identify(self, data_from_start: bytes) -> FileIdentity:
+    def _identify(self, start: int, data: bytes) -> FileIdentity:
+        """The identity of the content that has this data at `start`."""
         if self.identity is None:
-            head = data_from_start[:HEAD_BYTES] or self.head()
+            head = data[:HEAD_BYTES] if start == 0 and data else self.head()
             self.identity = identify(self.first_path, self.device, self.inode, head, self.earlier_generations)
         elif self.identity.head_bytes < HEAD_BYTES:
-            self.identity = grown(self.identity, self.head())
+            head = self.head()
+            known = head[start : start + len(data)]
+            # It may have been truncated since the data was read: the head is then another content's.
+            if begins_alike(self.identity, head) and data.startswith(known):
+                self.identity = grown(self.identity, head)
         return self.identity
 
     def _remember(self, data: bytes) -> None:

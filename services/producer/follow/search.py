@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from stat import S_ISREG
 
-from services.producer.chunk import MAX_REMEMBERED_FILES, KnownFile, Seen
+from services.producer.chunk import MAX_REMEMBERED_FILES, FileIdentity, KnownFile, Seen
 from services.producer.follow.gzipped_file import GZIP_MAGIC, gzipped_head, stated_bytes
 from services.producer.follow.identity import HEAD_BYTES, TAIL_BYTES, begins_alike, rotated_from
 from services.producer.follow.memory import Memory
@@ -67,27 +67,47 @@ class _Candidate:
     is_gzip: bool
 
 
+@dataclass(frozen=True)
+class _Judgement:
+    """Of a file as it was `seen`. `is_recognised`: its content was read, or is being read from a `reader`."""
+
+    seen: Seen
+    is_recognised: bool
+    reader: tuple[Key, str] | None = None  # the open file that holds the same, and its generation then
+
+
 class Search:
     """Decides for each file of a folder that is not open whether something of it is to be read."""
 
     def __init__(self, memory: Memory, opened: Mapping[Key, OpenFile]) -> None:
         self._memory = memory
         self._opened = opened
-        self._judged: dict[Key, tuple[Seen, bool]] = {}
+        self._judged: dict[Key, _Judgement] = {}
         self._refuted: set[tuple[Key, str]] = set()
 
     def is_recognised(self, path: str, key: Key) -> bool:
         """Whether this file is one whose content was read, or is being read, from here or elsewhere."""
-        return key in self._opened or _has_original(path) or (key in self._judged and self._judged[key][1])
+        return key in self._opened or _has_original(path) or (key in self._judged and self._judged[key].is_recognised)
 
     def is_judged(self, key: Key, seen: Seen) -> bool:
         """Whether nothing new is to be found out about it."""
-        return key in self._opened or (key in self._judged and self._judged[key][0] == seen)
+        if key in self._opened:
+            return True
+        judgement = self._judged.get(key)
+        return judgement is not None and judgement.seen == seen and self._has_reader_still(judgement)
+
+    def _has_reader_still(self, judgement: _Judgement) -> bool:
+        """Not when the file that held the same was truncated since: it may not have been read to its end."""
+        if judgement.reader is None:
+            return True
+        key, generation = judgement.reader
+        file = self._opened.get(key)
+        return file is None or (file.identity is not None and file.identity.generation == generation)
 
     def settle(self, descriptor: int) -> None:
         """This open file was read to its end; there is nothing in it as long as it is as it is now."""
         status = os.fstat(descriptor)
-        self._judged[status.st_dev, status.st_ino] = (Seen(status.st_size, status.st_mtime_ns), True)
+        self._judged[status.st_dev, status.st_ino] = _Judgement(Seen(status.st_size, status.st_mtime_ns), True)
 
     def refute(self, key: Key, known: KnownFile) -> None:
         """It begins as this content does and is another one."""
@@ -134,9 +154,9 @@ class Search:
         if rotated_from(name, names.get(folder, ())) is None:
             return False
         candidate = self._candidate(descriptor, path, name)
-        if not candidate.head or self._is_of_a_truncated(candidate):
-            return True  # a copy that is being made: it is empty at first
-        return bool(self._held_by(candidate, None)) or self._is_read_elsewhere(candidate)
+        if not candidate.head or self._held_by(candidate, None):
+            return True  # a copy that is being made is empty at first
+        return self._reader_of(candidate) is not None or self._is_of_a_truncated(candidate)
 
     def _listed(
         self, folder: str, inodes: Collection[int], bases: Collection[str], result: Result
@@ -167,24 +187,34 @@ class Search:
     def _judge(self, candidate: _Candidate, look: _Look, result: Result) -> Find | None:
         if candidate.key in self._opened or not candidate.head:
             return None
-        known = None
-        if not candidate.is_gzip:
-            known = self._memory.on_inode(candidate.key[1], candidate.head, candidate.descriptor)
-        if known is not None:
+        if (known := self._renamed(candidate)) is not None:
             may_read = known in look.wanted and self._is_longer(candidate, known, look.again)
             return self._find(candidate, known) if may_read else None
+        return self._judge_unknown(candidate, look, result)
+
+    def _renamed(self, candidate: _Candidate) -> KnownFile | None:
+        """The content that is remembered of this very file."""
+        if candidate.is_gzip:
+            return None
+        return self._memory.on_inode(candidate.key[1], candidate.head, candidate.descriptor)
+
+    def _judge_unknown(self, candidate: _Candidate, look: _Look, result: Result) -> Find | None:
+        """What is to be read of a copy, a gzip, or a file that came and was rotated meanwhile."""
         held = self._held_by(candidate, look.wanted)
         for known in held:
             if self._is_longer(candidate, known, True):
                 return self._find(candidate, known)
+        reader = None if held else self._reader_of(candidate)
         if self._is_undecided(candidate, result.finds) or self._is_of_a_truncated(candidate):
             result.is_undecided = True
             return None
-        recognised = bool(held) or self._is_read_elsewhere(candidate)
-        if not recognised and (first_path := self._came_after(candidate, look.rotated)) is not None:
+        if held or reader is not None:
+            self._judged[candidate.key] = _Judgement(candidate.seen, True, reader)
+            return None
+        if (first_path := self._came_after(candidate, look.rotated)) is not None:
             modified_ns = candidate.seen.modified_ns
             return Find(candidate.descriptor, candidate.path, first_path, modified_ns, candidate.is_gzip, None)
-        self._judged[candidate.key] = (candidate.seen, recognised)
+        self._judged[candidate.key] = _Judgement(candidate.seen, False)
         return None
 
     def _came_after(self, candidate: _Candidate, rotated: Collection[str]) -> str | None:
@@ -226,14 +256,14 @@ class Search:
             return stated_bytes(candidate.descriptor) != known.position % 2**32 or known.unread_bytes > 0
         return not again or candidate.seen.size > known.position
 
-    def _is_read_elsewhere(self, candidate: _Candidate) -> bool:
-        """Whether an open file holds the same from its beginning on, and at least as much."""
-        return any(
-            file.identity is not None
-            and (begins_alike(file.identity, candidate.head) or len(candidate.head) < file.identity.head_bytes)
-            and self._covers(file, candidate)
-            for file in self._opened.values()
-        )
+    def _reader_of(self, candidate: _Candidate) -> tuple[Key, str] | None:
+        """The open file that holds the same from its beginning on, and at least as much; and its generation."""
+        for key, file in self._opened.items():
+            if file.identity is not None and _may_begin_alike(file.identity, candidate.head):
+                generation = file.identity.generation
+                if self._covers(file, candidate):
+                    return key, generation
+        return None
 
     def _is_undecided(self, candidate: _Candidate, finds: Collection[Find]) -> bool:
         """Whether it begins as a content that is looked for in a gzip, and that may not be there."""
@@ -242,9 +272,12 @@ class Search:
         return any(begins_alike(identity, candidate.head) for identity in looked_for)
 
     def _is_of_a_truncated(self, candidate: _Candidate) -> bool:
-        """Whether it begins as an open file did that was truncated after the last look at it."""
+        """Whether it may begin as an open file did that was truncated after the last look at it.
+
+        Asked after which file holds the same: what is truncated between the two questions is not overlooked.
+        """
         return any(
-            file.identity is not None and begins_alike(file.identity, candidate.head) and file.has_been_replaced()
+            file.identity is not None and _may_begin_alike(file.identity, candidate.head) and file.has_been_replaced()
             for file in self._opened.values()
         )
 
@@ -268,6 +301,11 @@ class Search:
             candidate.is_gzip,
             known,
         )
+
+
+def _may_begin_alike(known: FileIdentity, head: bytes) -> bool:
+    """Whether a file begins as the known one, or is shorter than what is known: a copy that is being made is."""
+    return begins_alike(known, head) or len(head) < known.head_bytes
 
 
 def _has_original(path: str) -> bool:

@@ -41,7 +41,7 @@ class TailedFile(OpenFile):
         tail = os.pread(self.descriptor, end - start, start)
         self._go_to(start + tail.rfind(b"\n") + 1)
         if self.position:
-            self._identify(b"")
+            self._identify(self.position, b"")
 
     def has_been_replaced(self) -> bool:
         """Whether the content is another one: shorter than what was looked at, or other bytes where some are known.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from services.producer.follow import Follower
 from services.producer.follow.open_file import ReadLimits
 from tests.unit.producer.tail import LIMITS, Tail
 
+Step = Callable[[], None]
 SAME_HEAD = b"".join(b"the same in both %03d\n" % number for number in range(200))
 
 
@@ -227,6 +230,95 @@ def test_a_copy_that_is_being_made_is_no_new_file(tmp_path: Path) -> None:
     tail.append(b"three\n")
     assert tail.lines() + tail.lines() == [b"three"]
     tail.follower.close()
+
+
+# Any moment
+
+
+class AtSystemCalls:
+    """Takes each step right before the system call of its number, of those that look into files."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: dict[int, list[Step]]) -> None:
+        self._steps = steps
+        self._calls = 0
+        for name in ("fstat", "pread", "open", "stat"):
+            monkeypatch.setattr(os, name, self._wrap(getattr(os, name)))
+
+    def _wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self._calls += 1
+            for step in self._steps.pop(self._calls, ()):
+                step()
+            return call(*arguments, **named)
+
+        return counted
+
+
+def steps_of_a_rotation(kind: str, log: Path, new_line: bytes) -> list[Step]:
+    """What logrotate does one after the other. The steps make no system call by way of `os`."""
+    rotated = log.with_name("access.log.1")
+
+    def copy_some() -> None:
+        rotated.write_bytes(log.read_bytes()[:6])
+
+    def copy() -> None:
+        rotated.write_bytes(log.read_bytes())
+
+    def rename() -> None:
+        log.rename(rotated)
+
+    def write() -> None:
+        log.write_bytes(new_line)
+
+    def compress_renamed() -> None:
+        compress(rotated)
+
+    return {
+        "copytruncate": [copy, write],
+        "copytruncate slowly": [copy_some, copy, write],
+        "create": [rename, write],
+        "create, compress": [rename, write, compress_renamed],
+    }[kind]
+
+
+@pytest.mark.parametrize("new_line", [b"three\n", b"a longer line than all before together\n"])
+@pytest.mark.parametrize("unread", [b"", b"unread\n"])
+@pytest.mark.parametrize("pattern", ["access.log", "access.log*"])
+@pytest.mark.parametrize("kind", ["copytruncate", "copytruncate slowly", "create", "create, compress"])
+def test_a_rotation_between_any_system_calls_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, pattern: str, unread: bytes, new_line: bytes
+) -> None:
+    """Its last two steps fall between any two of a look's system calls, or before the first (0)."""
+
+    def rotates_at(*moments: int) -> bool:
+        folder = tmp_path / "-".join(map(str, moments))
+        folder.mkdir()
+        tail = Tail(folder, pattern)
+        tail.append(b"one\ntwo\n")
+        assert tail.lines() == [b"one", b"two"]
+        tail.append(unread)
+        *before, second_last, last = steps_of_a_rotation(kind, tail.log, new_line)
+        steps = {0: before}
+        for moment, step in zip(moments, (second_last, last), strict=True):
+            steps.setdefault(moment, []).append(step)
+        for step in steps.pop(0):
+            step()
+        with monkeypatch.context() as patch:
+            AtSystemCalls(patch, steps)
+            lines = tail.lines()
+        if steps:
+            return False  # the look was over before
+        for advance_s in (0, 0, 31, 31):
+            lines += tail.lines(advance_s)
+        assert sorted(lines) == sorted([*unread.splitlines(), new_line.strip()]), moments
+        assert tail.lost_bytes() == 0
+        tail.follower.close()
+        return True
+
+    rotations = len(list(itertools.takewhile(lambda last: rotates_at(0, last), itertools.count())))
+    for wait in range(3):
+        rotations += len(list(itertools.takewhile(lambda first: rotates_at(first, first + wait), itertools.count(1))))  # noqa: B023
+    assert rotations >= 18
 
 
 # gzip
