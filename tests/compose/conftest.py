@@ -20,7 +20,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in ours:
         item.add_marker(pytest.mark.compose)
-        item.add_marker(pytest.mark.xdist_group("compose"))
+        has_own_stack = item.path.name == "test_flavours.py"
+        item.add_marker(pytest.mark.xdist_group("flavours" if has_own_stack else "compose"))
     problem = engine_problem()
     if problem is None:
         return
