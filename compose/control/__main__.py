@@ -69,9 +69,9 @@ def open_stack(root: Path, *, anew: bool = False) -> Stack:
 
     Its Kafka is the one that was started, whatever is typed now; `anew` lets what is typed choose.
     """
-    state = StateFile(root / ".run").load()
-    mode = choose_mode(os.environ.get("MODE", ""), state)
-    own = state if state and state.mode == mode else StackState(mode=mode)
+    state_file = StateFile(root / ".run")
+    mode = choose_mode(os.environ.get("MODE", ""), state_file.load())
+    own = state_file.load(mode) or StackState(mode=mode)
     files = [*(root / "compose").glob("**/*.yaml"), root / "compose.yaml"]
     names = frozenset[str]().union(*(variable_names(file.read_text()) for file in files))
     # What was typed at `up` holds for the verbs after it; .env may change in between and is read anew.
@@ -84,7 +84,7 @@ def open_stack(root: Path, *, anew: bool = False) -> Stack:
     variables = with_log_files({**from_file, **own.variables}, mode, Path.cwd())
     variables = with_nginx_conf(variables, Path.cwd())
     if is_chosen:
-        variables = secured.with_choice(variables, is_secured=own.secured)
+        variables = secured.with_choice({**variables, SERVERS_VARIABLE: own.servers}, is_secured=own.secured)
     flavour = FLAVOURS[own.kafka] if is_chosen else choose_flavour(variables)
     secured.check_flavour(variables, flavour)
     known = known_of(root, flavour)

@@ -25,7 +25,7 @@ docker_answers() {
 if [ "$level" = auto ]; then
     if [ "${MODE:-}" = local ]; then level=local
     elif [ "${MODE:-}" = docker ]; then level=control
-    elif grep -qs '"mode": *"local"' .run/stack.json; then level=local
+    elif grep -qs '"last": *"local"' .run/stack.json; then level=local
     elif docker_answers; then level=control
     else level=local
     fi

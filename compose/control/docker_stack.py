@@ -28,10 +28,13 @@ from compose.control.flavours import (
     Flavour,
     check_data,
     check_mode,
+    checked_ports,
+    chosen,
     host_port,
     known_of,
     volumes_of,
 )
+from compose.control.kafka_view import ask_cluster
 from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
 from compose.control.state import Mode, StackState, StateFile
@@ -132,11 +135,19 @@ class DockerStack:
 
     @property
     def bootstrap_servers(self) -> str:
-        own = (self._host_port(*host_port(broker, KAFKA_PORT)) for broker in self.flavour.brokers)
-        return self._variables.get(SERVERS_VARIABLE) or ",".join(f"127.0.0.1:{port}" for port in own)
+        if servers := self._variables.get(SERVERS_VARIABLE):
+            return servers
+        ports = self._ports()
+        return ",".join(f"127.0.0.1:{ports[broker]}" for broker in self.flavour.brokers)
 
-    def _host_port(self, variable: str, default: str) -> str:
-        return self._variables.get(variable) or default
+    def _ports(self) -> dict[str, int]:
+        """The ports of this machine, by service. Raises OperatorError for what cannot be had."""
+        named = {service: variable for service, variable, _default in self._host_ports()}
+        wanted = {
+            variable: self._variables.get(variable) or default for _service, variable, default in self._host_ports()
+        }
+        ports = checked_ports(wanted)
+        return {service: ports[variable] for service, variable in named.items()}
 
     @property
     def secrets(self) -> Secrets | None:
@@ -164,9 +175,12 @@ class DockerStack:
         return ["docker", "compose", *files, *named, *arguments]
 
     def _environment(self) -> dict[str, str]:
-        """Of every call: what was typed at this verb does not choose another Kafka than the one that runs."""
-        inherited = {name: value for name, value in os.environ.items() if name not in (VARIABLE, SERVERS_VARIABLE)}
-        return {**inherited, **self._variables}
+        """Of every call. All that says which Kafka it is stands here outright: what is in the environment, and in .env,
+        which Compose reads too, chooses no other one than the one that runs. Nor does an empty value stand before what
+        the flavour brings.
+        """
+        of_kafka = {VARIABLE: self.flavour.name, SERVERS_VARIABLE: "", **known_of(self._root, self.flavour)}
+        return {**os.environ, **of_kafka, **self._variables}
 
     def _run(
         self, command: Sequence[str], timeout_s: float, *, given: str | None = None, shown: bool = False
@@ -206,19 +220,20 @@ class DockerStack:
 
     def up(self, tell: Tell) -> bool:
         check_mode(self.flavour, self.mode, self._variables)
+        self._ports()
         held = self._held()
-        check_data(self.flavour, held)
+        check_data(self.flavour, held, self._state.kafka)
         secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
         replicas = self.replicas()
         before = _running(replicas)
         self._check_followed_folder(replicas)
         self._check_ports({replica.service for replica in replicas if replica.running})
+        cluster_id = self._ask_cluster(tell)
         if self.secrets is not None:
             secured.prepare(self.secrets.folder, self._overlay)
         for line in self._log_notes():
             tell(f"Note: {line}")
-        chosen = {"kafka": self.flavour.name, "secured": bool(self._overlay)}
-        self._state = self._state.model_copy(update={"running": True, **chosen})
+        self._state = chosen(self._state, self.flavour, self._variables, cluster_id, is_secured=bool(self._overlay))
         self._state_file.save(self._state)
         tell("Building the image (a minute the first time, a moment when nothing changed).")
         # Through one service: Compose labels an image with the service it was built for, and each of them in turn
@@ -232,6 +247,12 @@ class DockerStack:
         )
         self._wait_until_ready(tell)
         return before != _running(self.replicas())
+
+    def _ask_cluster(self, tell: Tell) -> str:
+        """What a cluster of yours says that it is: before minutes of building, which it may be away for."""
+        if self.flavour.brokers:
+            return ""
+        return ask_cluster(self.bootstrap_servers, self._state.cluster_id, self.login(), tell)
 
     def _check_followed_folder(self, replicas: Sequence[Replica]) -> None:
         """A folder that was given to `docker compose up` alone is not replaced by the demo in passing."""
@@ -252,11 +273,17 @@ class DockerStack:
 
     def _held(self) -> set[str]:
         """The flavours whose data is here: in volumes of this project, or in a cluster of yours that was used last."""
-        project = self._variables.get("COMPOSE_PROJECT_NAME") or _project_name(self._root)
-        listed = ["docker", "volume", "ls", "--filter", f"label={PROJECT_LABEL}={project}"]
-        present = set(self._must([*listed, "--format", '{{.Label "' + VOLUME_LABEL + '"}}'], ASK_TIMEOUT_S).split())
+        present = self._volumes().keys()
         own = {EXTERNAL} & {self._state.kafka}
         return own | {each.name for each in FLAVOURS.values() if volumes_of(self._root, each) & present}
+
+    def _volumes(self) -> dict[str, str]:
+        """The volumes of this project: their names in the Compose files, and those of the engine."""
+        project = self._variables.get("COMPOSE_PROJECT_NAME") or _project_name(self._root)
+        listed = ["docker", "volume", "ls", "--filter", f"label={PROJECT_LABEL}={project}"]
+        form = '{{.Label "' + VOLUME_LABEL + '"}} {{.Name}}'
+        pairs = (line.split() for line in self._must([*listed, "--format", form], ASK_TIMEOUT_S).splitlines())
+        return {pair[0]: pair[-1] for pair in pairs if pair}
 
     def _host_ports(self) -> Iterator[tuple[str, str, str]]:
         """The service, the variable that moves it, its default."""
@@ -266,9 +293,10 @@ class DockerStack:
             yield NGINX, "NGINX_HOST_PORT", "8088"
 
     def _check_ports(self, running: set[str]) -> None:
-        for service, variable, default in self._host_ports():
-            port = self._host_port(variable, default)
-            if service not in running and port.isdigit() and not port_is_free(int(port)):
+        ports = self._ports()
+        for service, variable, _default in self._host_ports():
+            port = ports[service]
+            if service not in running and not port_is_free(port):
                 raise OperatorError(
                     f"Port {port}, which {service} would be reached at, is taken by another program.",
                     f"Stop it, or choose another: make up {variable}={free_port()}",
@@ -324,9 +352,15 @@ class DockerStack:
     def clean(self, tell: Tell) -> None:
         tell("Removing containers and volumes.")
         self._must(self._command("down", "--remove-orphans", "--volumes"), DOWN_TIMEOUT_S, shown=True)
-        if self.secrets is not None:
+        # Compose knows the volumes of this flavour alone; those of another were made with `docker compose`.
+        brokers = frozenset[str]().union(*(volumes_of(self._root, each) for each in FLAVOURS.values()))
+        left = [volume for name, volume in self._volumes().items() if name in brokers]
+        if left:
+            self._must(["docker", "volume", "rm", *left], ASK_TIMEOUT_S)
+        other = self._state_file.load("local")
+        if self.secrets is not None and not (other and other.secured):
             shutil.rmtree(self.secrets.folder.path, ignore_errors=True)
-        self._state_file.forget()
+        self._state_file.forget(self.mode)
 
     def restart(self, service: str | None, tell: Tell) -> None:
         running = {replica.service for replica in self.replicas() if replica.running}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from compose.control.flavours import SERVERS_VARIABLE, check_cluster
+from compose.errors import OperatorError
+from shared.errors import BrokerUnavailable, InvalidSettings, PipelineError
 from shared.kafka import certificates, groups, lag, reset, scan, topics
 from shared.kafka.groups import Group, StoredRecord
 from shared.kafka.lag import GroupsSeen
 from shared.kafka.scan import Span
 from shared.runtime.settings import KafkaSettings
 from shared.tools.moments import milliseconds
+
+ASK_TIMEOUT_S = 10.0
 
 
 class KafkaView:
@@ -32,6 +37,17 @@ class KafkaView:
     def end_offsets(self) -> dict[int, int]:
         """Next offset by partition; empty when there is no such topic."""
         return asyncio.run(groups.end_offsets(self._settings, self.topic))
+
+    def cluster_id(self) -> str:
+        """What the cluster says that it is, within ASK_TIMEOUT_S."""
+        return asyncio.run(self._cluster_id())
+
+    async def _cluster_id(self) -> str:
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT_S), topics.open_admin(self._settings) as admin:
+                return str((await admin.describe_cluster())["cluster_id"])
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"no answer within {ASK_TIMEOUT_S:g} s") from error
 
     def lagging_copies(self) -> int:
         """How many copies of any topic's partitions are not in sync."""
@@ -66,3 +82,23 @@ class KafkaView:
     ) -> tuple[StoredRecord, ...]:
         records = groups.read_topic(self._settings, self.topic, start, end)
         return tuple([record async for record in records if record.value and needle in record.value])
+
+
+def ask_cluster(servers: str, known: str, login: Mapping[str, Any], tell: Callable[[str], None]) -> str:
+    """The id of a cluster of yours, which is to be `known` if that is not empty.
+
+    Raises OperatorError when it is another one, or does not answer this machine.
+    """
+    tell(f"Asking the cluster at {servers}.")
+    try:
+        found = KafkaView(servers, "any", login).cluster_id()
+    except InvalidSettings as error:  # the files may be for the containers' user alone
+        tell(f"Note: it cannot be asked from here. {error}")
+        return known
+    except PipelineError as error:
+        raise OperatorError(
+            f"{SERVERS_VARIABLE}={servers}: {error} Nothing was changed.",
+            "Mend the address or the cluster, and run the same command again. A login: docs/security.md",
+        ) from error
+    check_cluster(servers, found, known)
+    return found

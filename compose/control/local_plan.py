@@ -14,10 +14,8 @@ from pathlib import Path
 from compose.control.choices import LOG_FOLDER, demo_wanted
 from compose.control.topology import Service
 from compose.local import site
-from compose.local.nodes import BROKERS, ZOOKEEPER, Node
+from compose.local.nodes import ZOOKEEPER, Node
 from compose.local.processes import (
-    CLUSTER_STOP_WAIT_S,
-    KAFKA_STOP_WAIT_S,
     NGINX,
     PRIORITIES,
     STOP_MARGIN_S,
@@ -84,15 +82,14 @@ class LocalPlan:
     def processes(self, nodes: Sequence[Node]) -> Sequence[Process]:
         """All of them: Kafka's, the replicas, the demo where it is wanted."""
         demo = self._demo_processes() if demo_wanted(self.variables) else ()
-        wait_s = CLUSTER_STOP_WAIT_S if len(nodes) == len(BROKERS) else KAFKA_STOP_WAIT_S
-        return [*(self._kafka_process(node, wait_s) for node in nodes), *self._service_processes(), *demo]
+        return [*map(self._kafka_process, nodes), *self._service_processes(), *demo]
 
     @staticmethod
-    def _kafka_process(node: Node, wait_s: int) -> Process:
+    def _kafka_process(node: Node) -> Process:
         # The digest makes a change of the settings file a change of the program, which is then restarted.
         environment = {"SETTINGS_SHA256": _digest(node.settings)}
         priority = PRIORITIES[ZOOKEEPER if node.name == ZOOKEEPER else "kafka"]
-        return Process(node.name, node.name, node.command, environment, priority, wait_s)
+        return Process(node.name, node.name, node.command, environment, priority, node.stop_wait_s)
 
     def _service_processes(self) -> Iterator[Process]:
         for service in self.services.values():

@@ -16,6 +16,7 @@ from compose.control import health, report, secured
 from compose.control.choices import check_logs, demo_wanted, uses_own_database
 from compose.control.crash_loop import HAPPENED, Starts
 from compose.control.flavours import (
+    BROKERS,
     EXTERNAL,
     FLAVOURS,
     KRAFT,
@@ -23,13 +24,23 @@ from compose.control.flavours import (
     Flavour,
     check_data,
     check_mode,
+    checked_ports,
+    chosen,
     host_port,
     known_of,
 )
+from compose.control.kafka_view import ask_cluster
 from compose.control.local_plan import TOPICS, LocalPlan
 from compose.control.secured import Secrets
 from compose.control.stack import VERIFY_LIMIT_BYTES, Output, Replica, Tell, no_answer
-from compose.control.state import Mode, StackState, StateFile, new_socket_file, remove_socket_folder
+from compose.control.state import (
+    Mode,
+    StackState,
+    StateFile,
+    new_socket_file,
+    remove_socket_folder,
+    write_private,
+)
 from compose.control.tail import FilesOutput, last_lines
 from compose.control.topology import Service, overlaid, read_services
 from compose.errors import OperatorError
@@ -43,7 +54,7 @@ from compose.security.local import secured_settings
 from shared.runtime.probe import MAX_ANSWER_BYTES
 
 DEFAULT_KAFKA_PORT = 19092
-KAFKA = nodes.BROKERS[0]
+KAFKA = BROKERS[0]
 # The port on which brokers of a secured stack know each other by certificates, and all its listeners.
 BROKERS_PORT = "kafka-brokers"
 LISTENERS = ("HOST", "BROKER", "CONTROLLER")
@@ -56,6 +67,8 @@ TELL_INTERVAL_S = 5.0
 FOLLOW_INTERVAL_S = 0.1
 NEEDED_DISK_BYTES = 1 << 30
 VERIFY_FILE = "var/log/verify/verify_access.log"
+# Below the run directory; the second is held by the verb that cleans.
+KEPT_FOR_DOCKER = frozenset({"stack.json", "lock", "postgres-password"})
 
 
 class LocalStack:
@@ -80,7 +93,7 @@ class LocalStack:
 
     @property
     def bootstrap_servers(self) -> str:
-        own = (f"127.0.0.1:{self._broker_port(broker)}" for broker in self.flavour.brokers)
+        own = (f"127.0.0.1:{port}" for port in self._broker_ports().values())
         return self._variables.get(SERVERS_VARIABLE) or ",".join(own)
 
     @property
@@ -136,18 +149,21 @@ class LocalStack:
     def _manager(self) -> Manager:
         return Manager(self._run, Path(self._state.socket or self._run / "none.sock"))
 
-    def _broker_port(self, broker: str) -> int:
-        variable, default = host_port(broker, DEFAULT_KAFKA_PORT)
-        text = self._variables.get(variable) or str(self._state.ports.get(broker, default))
-        if not text.isdigit() or not 0 < int(text) < 65536:
-            raise OperatorError(f"{variable}={text} is no port.", f"Try: make up {variable}=19192")
-        return int(text)
+    def _broker_ports(self) -> dict[str, int]:
+        """The door of each broker. Raises OperatorError for what cannot be had."""
+        named = {broker: host_port(broker, DEFAULT_KAFKA_PORT) for broker in self.flavour.brokers}
+        wanted = {
+            variable: self._variables.get(variable) or str(self._state.ports.get(broker, default))
+            for broker, (variable, default) in named.items()
+        }
+        ports = checked_ports(wanted)
+        return {broker: ports[variable] for broker, (variable, _default) in named.items()}
 
     def _node_answers(self, name: str) -> bool:
         """Whether a broker, or what it needs, serves."""
         if name == ZOOKEEPER:
             return zookeeper_answers(self._state.ports[name])
-        return answers(self._broker_port(name), secured.trusting(self.secrets.folder) if self.secrets else None)
+        return answers(self._broker_ports()[name], secured.trusting(self.secrets.folder) if self.secrets else None)
 
     def _plan(self) -> LocalPlan:
         return LocalPlan(
@@ -164,13 +180,16 @@ class LocalStack:
 
     def up(self, tell: Tell) -> bool:
         check_mode(self.flavour, self.mode, self._variables)
+        self._broker_ports()
         held = self._held()
-        check_data(self.flavour, held)
+        check_data(self.flavour, held, self._state.kafka)
         secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
         self._check_machine(tell)
+        cluster_id = self._ask_cluster(tell)
         was_alive = self._manager().alive()
         if not was_alive:
             self._clear_away(tell)
+        self._state = chosen(self._state, self.flavour, self._variables, cluster_id, is_secured=bool(self._overlay))
         self._write_configuration(self._prepare(was_alive, tell))
         manager = self._manager()
         if not was_alive:
@@ -185,6 +204,12 @@ class LocalStack:
             manager.start(name)
         self._wait_until_ready(tell)
         return changed or bool(down)
+
+    def _ask_cluster(self, tell: Tell) -> str:
+        """What a cluster of yours says that it is."""
+        if self.flavour.brokers:
+            return ""
+        return ask_cluster(self.bootstrap_servers, self._state.cluster_id, self.login(), tell)
 
     def _held(self) -> set[str]:
         """The flavours whose data is here: below the run directory, or in a cluster of yours that was used last."""
@@ -222,7 +247,9 @@ class LocalStack:
         if not self._state.socket:
             self._state = self._state.model_copy(update={"socket": str(new_socket_file())})
         self._state_file.save(self._state)
-        if not was_alive and self.flavour.brokers:
+        if not self.flavour.brokers:
+            return ()
+        if not was_alive:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
         with report.counting_progress("Kafka's jars") as progress:
             return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress, self._lock())
@@ -240,18 +267,16 @@ class LocalStack:
 
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""
-        ports = {broker: self._claim_broker_port(broker, was_alive) for broker in self.flavour.brokers}
+        ports = {broker: self._claimed(broker, port, was_alive) for broker, port in self._broker_ports().items()}
         secured_only = (BROKERS_PORT,) if self._overlay else ()
         names = (*nodes.port_names(self.flavour.name), *secured_only, *self._plan().replica_names())
         for name in (*names, *((NGINX, VISITOR + "-1") if demo_wanted(self._variables) else ())):
             port = self._state.ports.get(name)
             keeps = port is not None and (was_alive or port_is_free(port)) and port not in ports.values()
             ports[name] = port if keeps and port is not None else free_port()
-        chosen = {"kafka": self.flavour.name, "secured": bool(self._overlay)}
-        self._state = self._state.model_copy(update={"ports": ports, "running": True, **chosen})
+        self._state = self._state.model_copy(update={"ports": ports})
 
-    def _claim_broker_port(self, broker: str, was_alive: bool) -> int:
-        port = self._broker_port(broker)
+    def _claimed(self, broker: str, port: int, was_alive: bool) -> int:
         if not (was_alive and self._state.ports.get(broker) == port) and not port_is_free(port):
             raise OperatorError(
                 f"Port {port}, which {broker} would listen on, is taken by {listener_on(port)}.",
@@ -262,7 +287,7 @@ class LocalStack:
     def _write_configuration(self, kafka: Sequence[Node]) -> None:
         processes = self._plan().processes(kafka)
         text = supervisor_configuration(self._run, self._root, Path(self._state.socket), processes)
-        self._manager().configuration_file.write_text(text)
+        write_private(self._manager().configuration_file, text)
 
     def _start_kafka(self, tell: Tell) -> None:
         """Start Kafka and make the topics; what speaks to them comes after."""
@@ -347,8 +372,17 @@ class LocalStack:
 
     def clean(self, tell: Tell) -> None:
         self.down(tell)
-        if self._run.exists():
-            shutil.rmtree(self._run)
+        self._state_file.forget(self.mode)
+        kept = kept_for(self._state_file.load("docker"))
+        for entry in self._run.iterdir():
+            if entry.name in kept:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if not kept:
+            self._run.rmdir()
 
     def restart(self, service: str | None, tell: Tell) -> None:
         self._require_running()
@@ -443,6 +477,13 @@ class LocalStack:
         command = LocalPlan.python(("python", "-m", module, *arguments))
         environment = {**inherited, **self._plan().environment(self._services[service], 0)}
         return subprocess.run(command, env=environment, cwd=self._root, check=False).returncode
+
+
+def kept_for(docker: StackState | None) -> frozenset[str]:
+    """What the stack of the other mode needs below the run directory. Pure."""
+    if docker is None:
+        return frozenset()
+    return KEPT_FOR_DOCKER | ({secured.FOLDER.name} if docker.secured else frozenset())
 
 
 def _belongs(process: str, service: str) -> bool:

@@ -1,7 +1,7 @@
 """What the stack consists of, read from Compose's own files, so that both modes share one definition. Pure.
 
 Only what those files use is understood: anchors and merges (YAML itself), `${NAME}`, `${NAME-default}`,
-`${NAME:-default}` and `$$`.
+`${NAME:-default}`, `${NAME:?words}` (for Compose alone: the verbs look before) and `$$`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 
 from compose.errors import OperatorError
 
-_REFERENCE = re.compile(r"\$(?:(\$)|\{(\w+)(?:(:?-)([^}]*))?\}|(\w+))")
+_REFERENCE = re.compile(r"\$(?:(\$)|\{(\w+)(?:(:?-|:\?)([^}]*))?\}|(\w+))")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
             return "$"
         value = variables.get(braced or bare)
         if value is None or (operator == ":-" and not value):
-            return default or ""
+            return (default or "") if operator != ":?" else ""
         return value
 
     return _REFERENCE.sub(value_of, text)

@@ -6,6 +6,7 @@ Every wait ends: it fails when nothing moved for STALL_S, however long the whole
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from shared.kafka.groups import Group
 STALL_S = 45.0
 POLL_INTERVAL_S = 0.3
 TELL_INTERVAL_S = 3.0
+# What no measure is below.
+NEVER = -sys.maxsize
 FANOUT_SERVICES = ("fanout-group-1", "fanout-group-2")
 BALANCED_SERVICE = "consumer"
 # What comes out of other sinks goes where only its owner can look.
@@ -32,8 +35,11 @@ BALANCED_REPLICAS = 4
 
 
 def wait_for(measure: Callable[[], int], goal: int, what: str, tell: Tell) -> int:
-    """Measure until the goal is reached or nothing has changed for STALL_S; returns what was measured last."""
-    best, moved_at, told_at = -1, time.monotonic(), time.monotonic()
+    """Measure until the goal is reached or nothing has changed for STALL_S; returns what was measured last.
+
+    That is `NEVER` when there was no answer at all, which is below every measure.
+    """
+    best, moved_at, told_at = NEVER, time.monotonic(), time.monotonic()
     while True:
         try:
             measured = measure()
@@ -162,8 +168,17 @@ class Run:
 def wait_for_copies(stack: Stack, tell: Tell) -> None:
     """Return when every partition has all its copies in sync. Raises OperatorError when they do not come."""
     view = KafkaView(stack.bootstrap_servers, stack.services()["producer"].environment["KAFKA_TOPIC"], stack.login())
-    if not wait_for(lambda: int(not view.lagging_copies()), 1, "copies in sync", tell):
-        raise OperatorError("Not every partition has all its copies in sync.", "Look with: make logs SERVICE=kafka")
+    # Downwards to nothing: each copy that comes is a move, so that many of them may take long.
+    missing = -wait_for(lambda: -view.lagging_copies(), 0, "copies in sync", tell)
+    if missing == -NEVER:
+        raise OperatorError(
+            "No broker tells which copies are in sync.", "Look with: make status, make logs SERVICE=kafka"
+        )
+    if missing > 0:
+        raise OperatorError(
+            f"{missing} copies of partitions are not in sync, and no more of them come.",
+            "Look with: make logs SERVICE=kafka",
+        )
 
 
 def settle(view: KafkaView, names: Sequence[str], tell: Tell) -> tuple[Group, ...]:
@@ -265,6 +280,6 @@ def _group_of(run: Run, name: str, members: int) -> Group:
         [found.group] = run.view.describe([name])
         return int(len(found.group.members) == members and is_settled(found.group, set(run.view.end_offsets())))
 
-    if not wait_for(settled, 1, f"{name} with {members} members", run.tell) or found.group is None:
+    if wait_for(settled, 1, f"{name} with {members} members", run.tell) < 1 or found.group is None:
         raise OperatorError(f"Group {name} did not come to {members} members.", "Look with: make status")
     return found.group

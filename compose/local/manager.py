@@ -164,13 +164,13 @@ def orphans(run_directory: Path) -> tuple[psutil.Process, ...]:
 
 
 def stop_orphans(processes: Iterable[psutil.Process]) -> None:
-    """SIGTERM, and SIGKILL to those that stay; the broker goes last, because the others drain into it."""
-    brokers: list[psutil.Process] = []
-    others: list[psutil.Process] = []
+    """SIGTERM, and SIGKILL to those that stay, in waves: others drain into the brokers, which sign off at ZooKeeper."""
+    waves: dict[str, list[psutil.Process]] = {"": [], BROKER_CLASS: [], ZOOKEEPER_CLASS: []}
     for process in processes:
         with suppress(psutil.Error):
-            (brokers if {BROKER_CLASS, ZOOKEEPER_CLASS} & set(process.cmdline()) else others).append(process)
-    for waiting in (others, brokers):
+            command = process.cmdline()
+            waves[next((name for name in waves if name and name in command), "")].append(process)
+    for waiting in waves.values():
         _signal_all(waiting, psutil.Process.terminate)
         _gone, alive = psutil.wait_procs(waiting, timeout=ORPHAN_STOP_TIMEOUT_S)
         _signal_all(alive, psutil.Process.kill)

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compose.control.flavours import BROKERS
 from compose.local.broker import Broker, Ports, ZooKeeper
 from compose.local.jars import Progress
 from compose.local.ports import LOOPBACK
+from compose.local.processes import CLUSTER_STOP_WAIT_S, KAFKA_STOP_WAIT_S
 
-BROKERS = ("kafka", "kafka-2", "kafka-3")
 CONTROLLER = "-controller"
 ZOOKEEPER = "zookeeper"
 # One for all nodes, also where a preparation was interrupted between two of them.
@@ -21,11 +22,15 @@ FOLDERS: Mapping[str, str] = {"kraft": "kafka", "zookeeper": "kafka-zookeeper", 
 
 @dataclass(frozen=True)
 class Node:
-    """A broker, or what one needs, as a process manager runs it. Other `settings` make it another program."""
+    """A broker, or what one needs, as a process manager runs it. Other `settings` make it another program.
+
+    `stop_wait_s` is what it has between SIGTERM and SIGKILL.
+    """
 
     name: str
     command: tuple[str, ...]
     settings: str
+    stop_wait_s: int = KAFKA_STOP_WAIT_S
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def prepare(
             return _zookeeper(run / FOLDERS[flavour], ports, progress)
         case "cluster":
             return _cluster(run / FOLDERS[flavour], ports, progress)
-    return ()
+    raise ValueError(f"local mode has no files for KAFKA={flavour}")
 
 
 def _kraft(folder: Path, ports: Mapping[str, int], progress: Progress, lock: Lock) -> tuple[Node, ...]:
@@ -89,11 +94,11 @@ def _zookeeper(folder: Path, ports: Mapping[str, int], progress: Progress) -> tu
 def _cluster(folder: Path, ports: Mapping[str, int], progress: Progress) -> tuple[Node, ...]:
     own = [ports_of(name, ports) for name in BROKERS]
     made = prepare_cluster([folder / name for name in BROKERS], own, progress=progress)
-    return tuple(_node(name, broker) for name, broker in zip(BROKERS, made, strict=True))
+    return tuple(_node(name, broker, CLUSTER_STOP_WAIT_S) for name, broker in zip(BROKERS, made, strict=True))
 
 
-def _node(name: str, broker: Broker) -> Node:
-    return Node(name, broker.command, broker.settings_file.read_text())
+def _node(name: str, broker: Broker, stop_wait_s: int = KAFKA_STOP_WAIT_S) -> Node:
+    return Node(name, broker.command, broker.settings_file.read_text(), stop_wait_s)
 
 
 def prepare_cluster(

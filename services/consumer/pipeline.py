@@ -79,8 +79,8 @@ class Pipeline:
             settings.auto_offset_reset,
             settings.session_timeout_ms,
             settings.rebalance_timeout_ms,
-            settings.kafka_isolation_level,
-            settings.kafka_client_rack,
+            isolation_level=settings.kafka_isolation_level,
+            rack=settings.kafka_client_rack,
         )
         self._tools.readiness.block(Obstacle.GROUP, "joining the group")
         self._reader = await GroupReader.start(settings, membership, self)

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from compose.control.flavours import FLAVOURS, known_of
+from compose.control.flavours import BROKERS, FLAVOURS, known_of
 from compose.control.kafka_view import KafkaView
 from compose.local.broker import Broker, Ports
-from compose.local.nodes import BROKERS, prepare_cluster
+from compose.local.nodes import prepare_cluster
 from compose.local.ports import free_port
 from shared.kafka.consumer import GroupReader, Membership
 from shared.runtime.settings import KafkaSettings
@@ -170,6 +170,7 @@ def test_a_rolling_restart_is_not_noticed_by_the_lines(cluster: Cluster, site: S
         load.until_more_came_through()
         for node in cluster.nodes:
             node.stop()
+            load.until_more_came_through()
             node.start()
             node.wait_until_ready(DEADLINE_S)
             cluster.until_in_sync(topics)

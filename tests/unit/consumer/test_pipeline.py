@@ -30,7 +30,7 @@ from shared.errors import (
     RetryableError,
     SinkUnavailable,
 )
-from shared.kafka.consumer import GroupReader
+from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.records import Polled, RecordBatch
 from shared.runtime.http import Health
 from shared.runtime.lifecycle import Shutdown
@@ -792,3 +792,20 @@ async def test_a_position_of_one_assignment_says_nothing_about_the_next() -> Non
     await bench.work(records(0, 5, partition=3), read_to={3: 6, 4: 9})
     assert bench.pipeline.owned[4].received_to is None
     assert not bench.reader.commits
+
+
+async def test_a_membership_is_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rack too, without which everybody reads from the leaders and nobody notices."""
+    wanted: list[Membership] = []
+
+    async def start(_settings: object, membership: Membership, _listener: object) -> GroupReader:
+        wanted.append(membership)
+        return cast(GroupReader, Reader())
+
+    monkeypatch.setattr(GroupReader, "start", start)
+    await Bench(kafka_client_rack="rack-2", kafka_isolation_level="read_uncommitted").pipeline.connect()
+    await Bench().pipeline.connect()
+    assert [(one.rack, one.isolation_level) for one in wanted] == [
+        ("rack-2", "read_uncommitted"),
+        (None, "read_committed"),
+    ]

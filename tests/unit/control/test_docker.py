@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compose.control.docker_stack import DockerStack, parse_containers, replica_from
-from compose.control.state import StackState
+from compose.control.flavours import FLAVOURS
+from compose.control.state import StackState, StateFile
 from compose.errors import OperatorError
 from tests.unit.stack.test_compose_files import ROOT
 
@@ -94,6 +95,59 @@ def test_a_secured_stack_is_the_whole_stack_with_the_overlay_on_it(monkeypatch: 
     assert environment["SECURE_DIR"] == str(ROOT / ".run" / "secure")
 
 
+EMPTY = ("KAFKA_TOPIC_MIN_INSYNC_REPLICAS", "KAFKA_TOPIC_REPLICATION_FACTOR", "KAFKA_BOOTSTRAP_SERVERS")
+
+
+@pytest.mark.parametrize(
+    ("flavour", "variables", "expected"),
+    [
+        ("cluster", {}, ("2", "3", "kafka:9092,kafka-2:9092,kafka-3:9092")),
+        ("cluster", {"KAFKA_TOPIC_MIN_INSYNC_REPLICAS": "1"}, ("1", "3", "kafka:9092,kafka-2:9092,kafka-3:9092")),
+        # Set and empty goes before what Compose reads in .env itself.
+        ("kraft", {}, (None, None, "")),
+        ("external", {"KAFKA_BOOTSTRAP_SERVERS": "a:1"}, (None, None, "a:1")),
+    ],
+)
+def test_compose_is_told_outright_which_kafka_it_is(
+    monkeypatch: pytest.MonkeyPatch, flavour: str, variables: dict[str, str], expected: tuple[str | None, ...]
+) -> None:
+    """Whatever is in the environment or in .env: it would be another Kafka than the one that runs, or half of one."""
+    told: list[dict[str, str]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **_options: object) -> subprocess.CompletedProcess[str]:
+        told.append(env)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("KAFKA", "bitnami")
+    for name, value in zip(EMPTY, ("", "", "other:9092"), strict=True):
+        monkeypatch.setenv(name, value)
+    DockerStack(ROOT, variables, StackState(mode="docker"), FLAVOURS[flavour]).run_tool("toolbox", "m", [])
+    [environment] = told
+    assert environment["KAFKA"] == flavour
+    assert tuple(environment.get(name) or (None if name in EMPTY[:2] else "") for name in EMPTY) == expected
+
+
+def test_cleaning_removes_the_brokers_data_of_every_flavour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose removes what the files of one flavour name; the state of the other mode stays."""
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        listed = "archive p_archive\nkafka_cluster_1_data p_cluster_1\nzookeeper_log p_log\n"
+        return subprocess.CompletedProcess(command, 0, listed if "ls" in command else "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    repository(tmp_path)
+    local, docker = StackState(mode="local"), StackState(mode="docker")
+    for state in (local, docker):
+        StateFile(tmp_path / ".run").save(state)
+    DockerStack(tmp_path, {}, docker).clean(print)
+    assert ran[0][-3:] == ["down", "--remove-orphans", "--volumes"]
+    assert ran[-1] == ["docker", "volume", "rm", "p_cluster_1", "p_log"]
+    assert StateFile(tmp_path / ".run").load() == local
+
+
 def repository(folder: Path) -> None:
     """The Compose files of this one, and a run directory of its own."""
     for name in ("compose", "compose.yaml"):
@@ -138,7 +192,7 @@ def test_a_folder_that_make_was_never_told_of_is_not_replaced_by_the_demo(
 
 def test_data_of_another_flavour_is_not_built_upon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever made the volumes; what is there is named, and so are both ways on."""
-    answers = Answers("", "archive kafka_cluster_1_data nginx_logs")
+    answers = Answers("", "archive p_archive\nkafka_cluster_1_data p_kafka_cluster_1_data\nnginx_logs p_nginx_logs")
     monkeypatch.setattr(subprocess, "run", answers)
     repository(tmp_path)
     with pytest.raises(OperatorError, match=r"belongs to KAFKA=cluster, and KAFKA=kraft cannot read it") as caught:

@@ -17,6 +17,8 @@ SERVICES = (ROOT / "compose" / "services.yaml").read_text()
     ("text", "variables", "expected"),
     [
         ("${A:-x}", {}, "x"),
+        ("${A:?words}", {}, ""),
+        ("${A:?words}", {"A": "y"}, "y"),
         ("${A:-x}", {"A": ""}, "x"),
         ("${A-x}", {"A": ""}, ""),
         ("${A:-x}", {"A": "y"}, "y"),
