@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from compose.control.flavours import BROKERS
+from compose.control.state import StateFile
 from compose.local.ports import free_port
 from tests.integration.conftest import DEADLINE_S
 from tests.repository import Repository
@@ -36,6 +38,20 @@ def test_kafka_with_zookeeper_delivers_every_line_once(repository: Repository) -
     assert not (repository.folder / ".run").exists()
 
 
+def test_a_cluster_is_restarted_broker_by_broker_and_delivers_every_line_once(repository: Repository) -> None:
+    """`SERVICE=kafka` means all three, each when every copy is in sync."""
+    ports = {name: str(free_port()) for name in ("KAFKA_2_HOST_PORT", "KAFKA_3_HOST_PORT")}
+    repository.succeeds("up", KAFKA="cluster", **ports)
+    assert DELIVERED in repository.succeeds("verify")
+    restarted = repository.succeeds("restart", SERVICE="kafka")
+    assert [line for line in restarted.splitlines() if line.startswith("Restarting ")] == [
+        f"Restarting {broker}." for broker in BROKERS
+    ]
+    assert DELIVERED in repository.succeeds("verify")
+    repository.succeeds("clean")
+    assert not (repository.folder / ".run").exists()
+
+
 def test_a_secured_stack_delivers_every_line_once_and_stays_one(repository: Repository) -> None:
     """Asked for once, at `up`; the verbs after it log in, and the broker changes its certificate while it runs."""
     repository.succeeds("up", SECURE="1")
@@ -46,6 +62,15 @@ def test_a_secured_stack_delivers_every_line_once_and_stays_one(repository: Repo
     assert refused.returncode == 1
     assert "set up with SECURE=1, and is now to run without it" in refused.stdout + refused.stderr
     assert "Nothing to do" in repository.succeeds("up")
+
+
+def with_id(repository: Repository, cluster_id: str) -> None:
+    """As if the positions were of that cluster."""
+    state_file = StateFile(repository.folder / ".run")
+    state = state_file.load()
+    assert state is not None
+    assert state.cluster_id
+    state_file.save(state.model_copy(update={"cluster_id": cluster_id}))
 
 
 def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: Repository, broker: str) -> None:
@@ -60,6 +85,9 @@ def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: 
         assert not (repository.folder / ".run" / "kafka").exists()
         refused = repository.verb("up", KAFKA="kraft", KAFKA_BOOTSTRAP_SERVERS="")
         assert "belongs to KAFKA=external" in refused.stdout + refused.stderr
+        with_id(repository, "another")
+        refused = repository.verb("up")
+        assert "is another cluster" in refused.stdout + refused.stderr
         repository.succeeds("clean")
         assert set(names.values()) <= admin.list_topics(timeout=DEADLINE_S).topics.keys()
     finally:
