@@ -149,7 +149,7 @@ def check_data(flavour: Flavour, held: Collection[str], last: str) -> None:
 
 def check_cluster(servers: str, found: str, known: str) -> None:
     """`known` is the id of the cluster of yours that the positions belong to, if there is one. Raises OperatorError."""
-    if known and found != known:
+    if known and found and found != known:
         raise OperatorError(
             f"KAFKA_BOOTSTRAP_SERVERS={servers} is another cluster ({found}) than the one that the positions here "
             f"belong to ({known}): how far each file was sent, and the archive. Nothing was changed.",

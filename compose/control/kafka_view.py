@@ -39,13 +39,13 @@ class KafkaView:
         return asyncio.run(groups.end_offsets(self._settings, self.topic))
 
     def cluster_id(self) -> str:
-        """What the cluster says that it is, within ASK_TIMEOUT_S."""
+        """What the cluster says that it is, within ASK_TIMEOUT_S; empty when it does not say."""
         return asyncio.run(self._cluster_id())
 
     async def _cluster_id(self) -> str:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S), topics.open_admin(self._settings) as admin:
-                return str((await admin.describe_cluster())["cluster_id"])
+                return str((await admin.describe_cluster())["cluster_id"] or "")
         except TimeoutError as error:
             raise BrokerUnavailable(f"no answer within {ASK_TIMEOUT_S:g} s") from error
 
@@ -97,7 +97,7 @@ def ask_cluster(servers: str, known: str, login: Mapping[str, Any], tell: Callab
         return known
     except PipelineError as error:
         raise OperatorError(
-            f"{SERVERS_VARIABLE}={servers}: {error} Nothing was changed.",
+            f"{SERVERS_VARIABLE}={servers}: {str(error).rstrip('.')}. Nothing was changed.",
             "Mend the address or the cluster, and run the same command again. A login: docs/security.md",
         ) from error
     check_cluster(servers, found, known)

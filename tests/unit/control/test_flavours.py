@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from compose.control import kafka_view
 from compose.control.__main__ import open_stack
 from compose.control.docker_stack import DockerStack
 from compose.control.flavours import (
@@ -19,6 +21,7 @@ from compose.control.flavours import (
     known_of,
     with_flavour,
 )
+from compose.control.kafka_view import ask_cluster
 from compose.control.state import Mode, StackState, StateFile
 from compose.errors import OperatorError
 from compose.local import nodes
@@ -299,3 +302,25 @@ def test_ports_are_looked_at_before_anything_is_touched(repository: Path, monkey
         with pytest.raises(OperatorError, match=f"{first}={port} and KAFKA_2_HOST_PORT={port}"):
             open_stack(repository, anew=True).up(print)
     assert not [*(repository / ".run").iterdir()]
+
+
+def test_servers_that_never_say_a_word_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a firewall that swallows what it is sent."""
+    monkeypatch.setattr(kafka_view, "ASK_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(OperatorError, match=r"no answer within 0\.3 s\. Nothing was changed"):
+            ask_cluster(servers, "", {}, print)
+
+
+def test_files_that_this_machine_may_not_read_do_not_hinder(tmp_path: Path) -> None:
+    """They may be there for the containers' user alone: what is known stays known, and the reason is told."""
+    told: list[str] = []
+    login = {
+        "kafka_security_protocol": "SASL_PLAINTEXT",
+        "kafka_sasl_mechanism": "PLAIN",
+        "kafka_sasl_username": "me",
+        "kafka_sasl_password_file": str(tmp_path / "absent"),
+    }
+    assert ask_cluster("127.0.0.1:1", "one", login, told.append) == "one"
+    assert "cannot be asked from here. KAFKA_SASL_PASSWORD_FILE=" in told[-1]
