@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +83,10 @@ def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: 
         repository.succeeds("up", KAFKA_BOOTSTRAP_SERVERS=broker, **names)
         assert DELIVERED in repository.succeeds("verify")
         assert f"Kafka: external, at {broker}." in repository.succeeds("status")
-        assert not (repository.folder / ".run" / "kafka").exists()
+        run = repository.folder / ".run"
+        assert not (run / "kafka").exists()
+        # They hold what the services are told, which may be secret.
+        assert {stat.S_IMODE((run / name).stat().st_mode) for name in ("stack.json", "supervisord.conf")} == {0o600}
         refused = repository.verb("up", KAFKA="kraft", KAFKA_BOOTSTRAP_SERVERS="")
         assert "belongs to KAFKA=external" in refused.stdout + refused.stderr
         with_id(repository, "another")
