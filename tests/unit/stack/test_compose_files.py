@@ -105,6 +105,13 @@ def test_a_cluster_of_yours_starts_no_broker() -> None:
     assert kafka_of("external")["kafka"]["deploy"] == {"replicas": 0}
 
 
+def test_only_a_cluster_of_yours_has_to_be_named() -> None:
+    """Compose ends at once without it, where it would wait for ever; for the others nothing has to be said."""
+    wanting = {file.name for file in (ROOT / "compose").glob("**/*.yaml") if ":?" in file.read_text()}
+    assert wanting == {"external.yaml"}
+    assert "${KAFKA_BOOTSTRAP_SERVERS:?" in (ROOT / "compose" / "brokers" / "external.yaml").read_text()
+
+
 @pytest.mark.parametrize("flavour", STARTED, ids=lambda each: each.name)
 def test_every_flavour_has_the_same_doors(flavour: Flavour) -> None:
     """Inside NAME:9092, on this machine 127.0.0.1 and the port of its variable; no door of another name."""
