@@ -127,7 +127,7 @@ class DockerStack:
             for file in (f"brokers/{flavour.name}.yaml", *COMPOSE_FILES)
             for name, service in read_services((root / "compose" / file).read_text(), known).items()
         }
-        self._overlay = secured.overlay_services(root, self._variables)
+        self._overlay = secured.overlay_services(root, {**self._variables, "SECURE_DIR": str(root / secured.FOLDER)})
         self._services = overlaid(plain, self._overlay)
         if self._overlay:
             # Both are given to Compose: to say them otherwise would leave the containers without their secrets.
@@ -223,7 +223,7 @@ class DockerStack:
         self._ports()
         held = self._held()
         check_data(self.flavour, held, self._state.kafka)
-        secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
+        secured.check_unchanged(held, self._state, self.secrets)
         replicas = self.replicas()
         before = _running(replicas)
         self._check_followed_folder(replicas)

@@ -14,7 +14,7 @@ from shared.kafka import certificates, groups, lag, reset, scan, topics
 from shared.kafka.groups import Group, StoredRecord
 from shared.kafka.lag import GroupsSeen
 from shared.kafka.scan import Span
-from shared.runtime.settings import KafkaSettings
+from shared.runtime.settings import KafkaSettings, load_settings
 from shared.tools.moments import milliseconds
 
 ASK_TIMEOUT_S = 10.0
@@ -24,10 +24,14 @@ class KafkaView:
     """Reads one topic of one broker. Every method raises BrokerUnavailable and the like (shared/errors.py)."""
 
     def __init__(self, bootstrap_servers: str, topic: str, login: Mapping[str, Any]) -> None:
-        """`login` are further settings, by the names of fields."""
+        """`login` are further settings, by the names of fields. Raises InvalidSettings when they contradict."""
         self.topic = topic
-        self._settings = KafkaSettings(
-            service_name="control", kafka_bootstrap_servers=bootstrap_servers, kafka_topic=topic, **login
+        self._settings = load_settings(
+            KafkaSettings,
+            service_name="control",
+            kafka_bootstrap_servers=bootstrap_servers,
+            kafka_topic=topic,
+            **login,
         )
 
     def describe(self, names: Sequence[str]) -> tuple[Group, ...]:
@@ -69,9 +73,9 @@ class KafkaView:
         """Set what a group without members has committed. Raises OwnershipLost when it has one."""
         asyncio.run(reset.commit_for_group(self._settings, group, self.topic, next_offsets))
 
-    def reload_certificates(self, listeners: Sequence[str], keystore: str, truststore: str) -> None:
-        """Let the broker read its files, at these paths of its own, anew."""
-        asyncio.run(certificates.reload_certificates(self._settings, 1, listeners, keystore, truststore))
+    def reload_certificates(self, broker_id: int, listeners: Sequence[str], keystore: str, truststore: str) -> None:
+        """Let a broker read its files, at these paths of its own, anew."""
+        asyncio.run(certificates.reload_certificates(self._settings, broker_id, listeners, keystore, truststore))
 
     def holding(self, needle: bytes, start: Mapping[int, int], end: Mapping[int, int]) -> tuple[StoredRecord, ...]:
         """The records between two sets of offsets whose value holds `needle`."""

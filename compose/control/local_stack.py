@@ -183,7 +183,7 @@ class LocalStack:
         self._broker_ports()
         held = self._held()
         check_data(self.flavour, held, self._state.kafka)
-        secured.check_unchanged(held, was=self._state.secured, wanted=bool(self._overlay))
+        secured.check_unchanged(held, self._state, self.secrets)
         self._check_machine(tell)
         cluster_id = self._ask_cluster(tell)
         was_alive = self._manager().alive()
@@ -252,9 +252,9 @@ class LocalStack:
         if not was_alive:
             tell("Preparing Kafka (its jars are fetched once, about 45 MB).")
         with report.counting_progress("Kafka's jars") as progress:
-            return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress, self._lock())
+            return nodes.prepare(self.flavour.name, self._run, self._state.ports, progress, self._prepare_security())
 
-    def _lock(self) -> nodes.Lock:
+    def _prepare_security(self) -> nodes.Secured:
         """What locks the broker's doors, and the files for it; nothing without SECURE=1."""
         if self.secrets is None:
             return nodes.OPEN
@@ -263,7 +263,7 @@ class LocalStack:
         settings = secured_settings(
             self._overlay[KAFKA].environment, folder, nodes.ports_of(KAFKA, ports), ports[BROKERS_PORT]
         )
-        return nodes.Lock(settings, (f"@{folder.scram_arguments.resolve()}",))
+        return nodes.Secured(settings, (f"@{folder.scram_arguments.resolve()}",))
 
     def _claim_ports(self, was_alive: bool) -> None:
         """Each process keeps its port from run to run as long as nobody else took it."""

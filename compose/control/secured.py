@@ -8,14 +8,17 @@ import ssl
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from compose.control.flavours import KRAFT, Flavour
+from compose.control.state import StackState
 from compose.control.topology import Service, read_services
 from compose.errors import OperatorError
 from compose.local.ports import LOOPBACK
 from compose.local.processes import local_value
-from compose.security.folder import IMAGE_GID, SecretFolder
+from compose.security.authority import ends_at
+from compose.security.folder import IMAGE_GID, RENEW_BEFORE, SecretFolder, identity_in
 
 VARIABLE = "SECURE"
 OVERLAY = Path("compose") / "secure.yaml"
@@ -57,16 +60,35 @@ def check_flavour(variables: Mapping[str, str], flavour: Flavour) -> None:
         )
 
 
-def check_unchanged(held: Collection[str], *, was: bool, wanted: bool) -> None:
+def check_unchanged(held: Collection[str], state: StackState, wanted: Secrets | None) -> None:
     """The broker's data know the users, or do not: there is no way from one to the other. Raises OperatorError.
 
     `held` names the flavours whose data is here.
     """
-    if held and was != wanted:
-        before, now = ("with", "without") if was else ("without", "with")
+    if not held:
+        return
+    has_users = wanted is not None and wanted.folder.scram_arguments.exists()
+    if not state.kafka:  # forgotten, as after `git clean`
+        if wanted and not has_users:
+            raise OperatorError(
+                "There is data of an earlier stack. Whether that was set up with SECURE=1 is not known any more, and "
+                f"its passwords are not in {wanted.folder.path}. Nothing was changed.",
+                "If it was: put that folder back. If it never was: make up SECURE= goes on without, open to everybody "
+                "on this machine. Or start over without the data: make clean",
+            )
+        return
+    if state.secured != (wanted is not None):
+        before, now = ("with", "without") if state.secured else ("without", "with")
         raise OperatorError(
             f"The stack that is there was set up {before} SECURE=1, and is now to run {now} it. Nothing was changed.",
-            f"Go on as before: make up SECURE={'1' if was else ''}. Or start over without the data: make clean",
+            f"Go on as before: make up SECURE={'1' if state.secured else ''}. Or start over without the data: "
+            "make clean",
+        )
+    if wanted and not has_users:
+        raise OperatorError(
+            f"The broker's data know the passwords that were in {wanted.folder.path}, and those are gone. New ones "
+            "would let nobody in. Nothing was changed.",
+            "Put that folder back, or start over without the data: make clean",
         )
 
 
@@ -105,22 +127,25 @@ def trusting(folder: SecretFolder) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(folder.truststore))
 
 
+def shown_in(folder: SecretFolder) -> bytes:
+    """The certificate that is in the broker's file."""
+    return ssl.PEM_cert_to_DER_cert(identity_in(folder.keystore).certificate)
+
+
 def wait_until_served(folder: SecretFolder, port: int) -> None:
     """Return when new connections see the certificate that is in the file. Raises OperatorError."""
-    marks = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----")
-    _key, begin, rest = folder.keystore.read_text().partition(marks[0])
-    wanted = ssl.PEM_cert_to_DER_cert(begin + rest)
     give_up_at = time.monotonic() + SERVED_TIMEOUT_S
-    while _served(folder, port) != wanted:
+    while served_at(folder, port) != shown_in(folder):
         if time.monotonic() > give_up_at:
             raise OperatorError(
-                f"The broker still shows its old certificate after {SERVED_TIMEOUT_S:g} s.",
+                f"The broker still shows its old certificate at port {port} after {SERVED_TIMEOUT_S:g} s.",
                 "make logs SERVICE=kafka tells why; after make restart SERVICE=kafka it has the new one.",
             )
         time.sleep(POLL_INTERVAL_S)
 
 
-def _served(folder: SecretFolder, port: int) -> bytes | None:
+def served_at(folder: SecretFolder, port: int) -> bytes | None:
+    """The certificate that a new connection sees; None where there is none that clients trust."""
     try:
         with (
             socket.create_connection((LOOPBACK, port), timeout=SERVED_TIMEOUT_S) as plain,
@@ -129,3 +154,13 @@ def _served(folder: SecretFolder, port: int) -> bytes | None:
             return connection.getpeercert(binary_form=True)
     except OSError:
         return None
+
+
+def remark_on(served: bytes, in_file: bytes, now: datetime) -> str | None:
+    """What is not well with the certificate that the broker shows, both in DER; None when all is."""
+    left = ends_at(served) - now
+    if left < RENEW_BEFORE:
+        return f"The broker's certificate ends in {left.days} days. A new one, while all goes on: make certificates"
+    if served != in_file:
+        return "The broker does not show the certificate that is in its file. To let it: make up"
+    return None

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from compose.control import group_verbs, ledger_view, report, secured, verify
 from compose.control.choices import check_nginx_conf, demo_wanted, parse_scale
@@ -14,8 +15,10 @@ from compose.control.health import READY
 from compose.control.kafka_view import KafkaView
 from compose.control.last_words import last_error
 from compose.control.preflight import check_settings
+from compose.control.secured import Secrets
 from compose.control.stack import Output, Replica, Stack
 from compose.errors import OperatorError
+from compose.security.folder import BROKER_ID
 from shared.errors import RetryableError
 
 FIRST_RECORDS = 3
@@ -66,6 +69,9 @@ def up(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     check_nginx_conf(stack.variables())
     check_settings(stack.services().values())
     changed = stack.up(report.say)
+    if stack.secrets is not None and _show_certificate(stack, stack.secrets):
+        report.say("The broker shows its new certificate.")
+        changed = True
     replicas = stack.replicas()
     if not changed:
         report.good(f"Already up: {len(replicas)} processes or containers, all ready. Nothing to do.")
@@ -151,6 +157,7 @@ def status(stack: Stack, _options: Options, _words: Sequence[str]) -> int:
     except RetryableError as error:
         report.bad(f"The groups are unknown: {error}")
         return 1
+    _warn_of_certificate(stack)
     if unwell:
         report.bad(f"Not well: {', '.join(replica.name for replica in unwell)}. Mend it: make up")
     return 1 if unwell else 0
@@ -275,18 +282,44 @@ def certificates(stack: Stack, options: Options, _words: Sequence[str]) -> int:
     secrets = stack.secrets
     if secrets is None or not any(replica.service == KAFKA and replica.running for replica in stack.replicas()):
         raise OperatorError("No broker with certificates of ours runs.", "Start one: make up SECURE=1")
+    _show_certificate(stack, secrets)  # of an earlier time that was interrupted
     ends_at = secrets.folder.renew(authority=options.authority)
-    if options.authority:
-        report.say("A new authority signs, so the broker is restarted. Its clients wait, and trust both authorities.")
-        stack.restart(KAFKA, report.say)
-    else:
+    _show_certificate(stack, secrets)
+    report.good(
+        f"New connections to {stack.bootstrap_servers} see the new certificate, which ends on {ends_at:%Y-%m-%d}."
+    )
+    return 0
+
+
+def _show_certificate(stack: Stack, secrets: Secrets) -> bool:
+    """Let the broker show the certificate that is in its file; whether it did not yet."""
+    port = _broker_port(stack)
+    served = secured.served_at(secrets.folder, port)
+    if served == secured.shown_in(secrets.folder):
+        return False
+    if served is not None and secrets.folder.has_signed(served):
         topic = stack.services()[PRODUCER].environment["KAFKA_TOPIC"]
         view = KafkaView(stack.bootstrap_servers, topic, stack.login())
         files = (f"{secrets.broker_folder}/{name}.pem" for name in ("keystore", "truststore"))
-        view.reload_certificates(secrets.listeners, *files)
-    secured.wait_until_served(secrets.folder, int(stack.bootstrap_servers.rpartition(":")[2]))
-    report.good(f"New connections see the new certificate, which ends on {ends_at:%Y-%m-%d}.")
-    return 0
+        view.reload_certificates(BROKER_ID, secrets.listeners, *files)
+    else:
+        report.say("Another authority signs, so the broker is restarted. Its clients wait, and trust both authorities.")
+        stack.restart(KAFKA, report.say)
+    secured.wait_until_served(secrets.folder, port)
+    return True
+
+
+def _broker_port(stack: Stack) -> int:
+    return int(stack.bootstrap_servers.rpartition(":")[2])
+
+
+def _warn_of_certificate(stack: Stack) -> None:
+    secrets = stack.secrets
+    served = secured.served_at(secrets.folder, _broker_port(stack)) if secrets else None
+    if secrets is None or served is None:  # a broker that does not answer is told of otherwise
+        return
+    if remark := secured.remark_on(served, secured.shown_in(secrets.folder), datetime.now(UTC)):
+        report.bad(remark)
 
 
 def groups(stack: Stack, options: Options, _words: Sequence[str]) -> int:

@@ -34,14 +34,14 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Lock:
+class Secured:
     """What locks the doors of the one broker: settings besides, and what its storage is formatted with."""
 
     settings: Mapping[str, str]
     format_arguments: Sequence[str]
 
 
-OPEN = Lock({}, ())
+OPEN = Secured({}, ())
 
 
 def port_names(flavour: str) -> tuple[str, ...]:
@@ -56,15 +56,15 @@ def ports_of(broker: str, ports: Mapping[str, int]) -> Ports:
 
 
 def prepare(
-    flavour: str, run: Path, ports: Mapping[str, int], progress: Progress, lock: Lock = OPEN
+    flavour: str, run: Path, ports: Mapping[str, int], progress: Progress, security: Secured = OPEN
 ) -> tuple[Node, ...]:
     """Fetch the jars, write every node's files and format its storage; the nodes in the order of starting.
 
-    Only `kraft` can be locked. Raises OperatorError.
+    Only `kraft` can be secured. Raises OperatorError.
     """
     match flavour:
         case "kraft":
-            return _kraft(run / FOLDERS[flavour], ports, progress, lock)
+            return _kraft(run / FOLDERS[flavour], ports, progress, security)
         case "zookeeper":
             return _zookeeper(run / FOLDERS[flavour], ports, progress)
         case "cluster":
@@ -72,13 +72,13 @@ def prepare(
     raise ValueError(f"local mode has no files for KAFKA={flavour}")
 
 
-def _kraft(folder: Path, ports: Mapping[str, int], progress: Progress, lock: Lock) -> tuple[Node, ...]:
+def _kraft(folder: Path, ports: Mapping[str, int], progress: Progress, security: Secured) -> tuple[Node, ...]:
     name = BROKERS[0]
     broker = Broker.prepare(
         folder,
         ports_of(name, ports),
-        overrides=lock.settings,
-        format_arguments=lock.format_arguments,
+        overrides=security.settings,
+        format_arguments=security.format_arguments,
         progress=progress,
     )
     return (_node(name, broker),)

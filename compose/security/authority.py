@@ -30,6 +30,11 @@ class Identity:
         return x509.load_pem_x509_certificate(self.certificate.encode()).not_valid_after_utc
 
 
+def ends_at(certificate: bytes) -> datetime:
+    """The end of a certificate (DER)."""
+    return x509.load_der_x509_certificate(certificate).not_valid_after_utc
+
+
 def make_authority(name: str, now: datetime) -> Identity:
     """A new authority, which vouches for itself."""
     key = ec.generate_private_key(ec.SECP256R1())

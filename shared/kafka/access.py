@@ -1,4 +1,4 @@
-"""The rules of access that a broker holds: missing ones are made, others of the same principals are told of.
+"""The rules of access that a broker holds: missing ones are made, others that concern the same things are told of.
 
 aiokafka 0.14 has the messages for them and no calls. Needs a broker with an authorizer, and a principal that may alter
 the cluster.
@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from shared.errors import FatalError
-from shared.kafka.rules import Operation, Resource, Rule
+from shared.kafka.rules import Rule, surplus_of
 from shared.kafka.topics import open_admin
 from shared.runtime.settings import KafkaSettings
 
@@ -22,12 +22,11 @@ from shared.runtime.settings import KafkaSettings
 ANY = 1
 LITERAL, PREFIXED = 3, 4
 ALLOW = 3
-EVERY_HOST = "*"
 
 
 @dataclass(frozen=True)
 class RulesOutcome:
-    """What `ensure_rules` did: rules that were made, and what else the principals may do, in words."""
+    """What `ensure_rules` did: rules that were made, and what else is allowed or forbidden there, in words."""
 
     made: int
     surplus: tuple[str, ...]
@@ -39,41 +38,27 @@ async def ensure_rules(settings: KafkaSettings, wanted: Sequence[Rule]) -> Rules
     Raises BrokerUnavailable while the broker is away, AccessDenied and FatalError when it refuses.
     """
     async with open_admin(settings) as admin:
-        found: set[Rule] = set()
-        surplus: list[str] = []
-        for principal in sorted({rule.principal for rule in wanted}):
-            known, others = await _rules_of(admin, principal)
-            found |= known
-            surplus += others
-        missing = [rule for rule in wanted if rule not in found]
+        held = await _rules_held(admin)
+        missing = [rule for rule in wanted if rule not in held]
         for rule in missing:
             await _make(admin, rule)
-    return RulesOutcome(len(missing), (*map(str, sorted(found - set(wanted))), *surplus))
+    return RulesOutcome(len(missing), surplus_of(held, wanted))
 
 
-async def _rules_of(admin: AIOKafkaAdminClient, principal: str) -> tuple[set[Rule], list[str]]:
-    """The rules of a principal, and those that this program would never make, in words."""
-    answer = await admin._send_request(DescribeAclsRequest(ANY, None, ANY, principal, None, ANY, ANY))
+async def _rules_held(admin: AIOKafkaAdminClient) -> set[Rule]:
+    """All rules of the broker, whoever they are for."""
+    answer = await admin._send_request(DescribeAclsRequest(ANY, None, ANY, None, None, ANY, ANY))
     _raise_for(answer.error_code, answer.error_message)
-    known: set[Rule] = set()
-    others: list[str] = []
-    for kind, name, pattern, entries in answer.resources:
-        for _principal, host, operation, permission in entries:
-            try:
-                rule = Rule(principal, Resource(kind), name, Operation(operation), pattern == PREFIXED)
-            except ValueError:
-                others.append(f"{principal}: operation {operation} on {name}")
-                continue
-            if (host, permission) == (EVERY_HOST, ALLOW):
-                known.add(rule)
-            else:
-                others.append(f"{rule} ({'allowed' if permission == ALLOW else 'denied'} from {host})")
-    return known, others
+    return {
+        Rule(principal, kind, name, operation, pattern == PREFIXED, permission == ALLOW, host)
+        for kind, name, pattern, entries in answer.resources
+        for principal, host, operation, permission in entries
+    }
 
 
 async def _make(admin: AIOKafkaAdminClient, rule: Rule) -> None:
     pattern = PREFIXED if rule.prefixed else LITERAL
-    request = CreateAclsRequest(rule.resource, rule.name, pattern, rule.principal, EVERY_HOST, rule.operation, ALLOW)
+    request = CreateAclsRequest(rule.resource, rule.name, pattern, rule.principal, rule.host, rule.operation, ALLOW)
     answer = await admin._send_request(request)
     for code, message in answer.creation_responses:
         _raise_for(code, message)

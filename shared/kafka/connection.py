@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -42,6 +43,12 @@ _DENIED = (
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.TransactionalIdAuthorizationFailed,
     kafka_errors.UnsupportedSaslMechanismError,
+)
+# What is said of a topic that is there, of one that is not, and of one that was made a moment ago.
+_KNOWN_OR_ABSENT = (
+    kafka_errors.NoError,
+    kafka_errors.UnknownTopicOrPartitionError,
+    kafka_errors.LeaderNotAvailableError,
 )
 _NOT_OWNER = (
     kafka_errors.CommitFailedError,
@@ -131,6 +138,20 @@ def _is_distrust(error: BaseException | None) -> bool:
         return False
     reason = error.reason or ""
     return isinstance(error, ssl.SSLCertVerificationError) or "_ALERT_" in reason or reason == "WRONG_VERSION_NUMBER"
+
+
+async def partitions_by_name(client: AIOKafkaClient, topic: str) -> list[int]:
+    """The partitions of a topic, asked for by name; none when there is no such topic, and asking does not make it.
+
+    A list of all topics leaves out those that this client has no right to, as if they were not there. Raises
+    TopicAuthorizationFailedError and other errors of the client.
+    """
+    answer = await client.send(client.get_random_node(), MetadataRequest([topic], allow_auto_topic_creation=False))
+    [found] = answer.to_object()["topics"]
+    error = kafka_errors.for_code(found["error_code"])
+    if error not in _KNOWN_OR_ABSENT:
+        raise error(topic)
+    return [partition["partition"] for partition in found["partitions"]]
 
 
 async def partition_count(client: AIOKafkaProducer, topic: str) -> int:

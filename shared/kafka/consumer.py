@@ -34,7 +34,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.committed import committed_offsets
-from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
 from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -123,7 +123,7 @@ class GroupReader:
 
     async def _check_topic(self) -> None:
         """A member that subscribes to an absent topic gets no partitions and no error: ask first."""
-        if self._topic not in await self._client.topics():
+        if not await partitions_by_name(self._client._client, self._topic):
             raise BrokerUnavailable(f"topic {self._topic} does not exist yet; the `topics` service makes it")
 
     @property
@@ -148,6 +148,8 @@ class GroupReader:
         if not done:
             return Polled((), {})
         fetch, self._fetch = self._fetch, None
+        if fetch.cancelled() and not self._stopped:  # as when it was refused: nobody here cancels a fetch that goes on
+            raise BrokerUnavailable(f"the client gave up reading {self._topic}")
         try:
             assignment_number, received = fetch.result()
         except CLIENT_ERRORS as error:

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from shared.kafka.committed import every_commit, once_loaded
-from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
@@ -140,10 +140,9 @@ async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:
     try:
         async with _translated(f"reading the partitions of {topic}"):
             await start_client(admin, settings)
-            [described] = await admin.describe_topics([topic])
+            return [Place(topic, partition) for partition in await partitions_by_name(admin._client, topic)]
     finally:
         await admin.close()
-    return [Place(topic, entry["partition"]) for entry in described["partitions"]]
 
 
 async def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:

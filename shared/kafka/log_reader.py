@@ -14,7 +14,14 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.errors import BrokerUnavailable
-from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, start_client, translate
+from shared.kafka.connection import (
+    CLIENT_ERRORS,
+    STOP_TIMEOUT_S,
+    client_options,
+    partitions_by_name,
+    start_client,
+    translate,
+)
 from shared.kafka.records import ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -41,9 +48,9 @@ class LogReader:
         self._client = client
 
     async def has_topic(self, topic: str) -> bool:
-        """Whether the topic exists; asking does not make it."""
-        async with _translated("reading the topics"):
-            return topic in await self._client.topics()
+        """Whether the topic exists; asking does not make it. Raises AccessDenied when it is hidden from this client."""
+        async with _translated(f"looking for {topic}"):
+            return bool(await partitions_by_name(self._client._client, topic))
 
     async def first_offsets(self, places: list[Place]) -> dict[Place, int]:
         """The oldest offset that is still kept, by partition."""

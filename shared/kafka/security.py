@@ -55,7 +55,8 @@ def _trusting(name: str, path: Path | None) -> ssl.SSLContext:
     if path is None:
         return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cadata=_text(name, path))
+        # Comments between the certificates may be in any language; OpenSSL takes ASCII.
+        return ssl.create_default_context(cadata=_text(name, path).encode("ascii", "ignore").decode())
     except (ssl.SSLError, ValueError) as error:
         raise InvalidSettings(f"{name}={path} cannot be used: it holds no certificates in PEM.") from error
 

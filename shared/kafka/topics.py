@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from shared.errors import BrokerUnavailable, FatalError
-from shared.kafka.connection import CLIENT_ERRORS, client_options, start_client, translate
+from shared.errors import AccessDenied, BrokerUnavailable, FatalError
+from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
 from shared.runtime.settings import KafkaSettings
 
 ADMIN_TIMEOUT_S = 30.0
@@ -86,11 +87,27 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
         error = kafka_errors.for_code(code)
         if error is kafka_errors.TopicAlreadyExistsError:
             return False
+        if error is kafka_errors.TopicAuthorizationFailedError:  # asked before whether it exists
+            return await _must_exist(admin, spec.name)
         if error.retriable or error is kafka_errors.InvalidReplicationFactorError:  # brokers may still be coming
             raise BrokerUnavailable(f"topic {spec.name} cannot be made yet: {message or error.__name__}")
         if error is not kafka_errors.NoError:
             raise FatalError(f"the broker refused to make topic {spec.name}: {message or error.__name__}")
     return True
+
+
+async def _must_exist(admin: AIOKafkaAdminClient, topic: str) -> Literal[False]:
+    """For a client that may not make topics: somebody else may have made it."""
+    try:
+        found = await partitions_by_name(admin._client, topic)
+    except kafka_errors.TopicAuthorizationFailedError:
+        found = []
+    if not found:
+        raise AccessDenied(
+            f"this client may not make topic {topic}, and sees none of that name. Give it the right CREATE on the "
+            "topic or the cluster; or make the topic by other means, and give it DESCRIBE."
+        )
+    return False
 
 
 async def _fit_partitions(admin: AIOKafkaAdminClient, spec: TopicSpec) -> _Layout:

@@ -14,7 +14,7 @@ import uvloop
 
 from shared.errors import FatalError, InvalidSettings
 from shared.runtime.logging import configure_logging, get_logger
-from shared.runtime.settings import Settings, help_text, load_settings
+from shared.runtime.settings import SecuritySettings, Settings, help_text, load_settings
 from shared.runtime.watchdog import Watchdog
 
 Result = TypeVar("Result")
@@ -95,6 +95,8 @@ def main(
         print("The settings are right.")
         return 0
     configure_logging(settings)
+    if isinstance(settings, SecuritySettings) and not settings.kafka_ssl_check_hostname:
+        get_logger().warning("host_names_not_checked", setting="KAFKA_SSL_CHECK_HOSTNAME")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         exit_code = runner.run(_run(settings, serve))
     try:

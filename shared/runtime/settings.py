@@ -138,10 +138,13 @@ class KafkaSettings(SecuritySettings):
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
-def load_settings(kind: type[Settings]) -> Settings:
-    """Read the environment. Raises InvalidSettings, which names each variable, its value and what is allowed."""
+def load_settings(kind: type[Settings], **given: Any) -> Settings:
+    """Read the environment; what is `given` by the name of its field goes before that.
+
+    Raises InvalidSettings, which names each variable, its value and what is allowed.
+    """
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         problems = [_describe_problem(kind, problem) for problem in error.errors(include_url=False)]
         raise InvalidSettings("\n".join(problems)) from error

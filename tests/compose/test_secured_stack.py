@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import json
+import tarfile
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,7 @@ from compose.control.topology import read_services
 from compose.local.broker import answers
 from compose.security.folder import SecretFolder
 from tests.compose.stack import ROOT, Stack, run
+from tests.repository import Repository
 
 OVERLAY = "compose/secure.yaml"
 LINES = 500
@@ -61,26 +67,97 @@ def test_a_container_sees_the_secrets_of_its_own_principal_and_no_other(secured:
         assert password == (folder.client(name) / "password").read_text(), name
 
 
-def secrets_in(folder: SecretFolder) -> list[str]:
-    """Passwords, what proves them, the private key."""
-    passwords = [file.read_text() for file in folder.path.glob("clients/*/password")]
-    proofs = [
-        line.split('saltedpassword="')[1][:40]
-        for line in folder.scram_arguments.read_text().splitlines()
-        if "saltedpassword" in line
-    ]
-    assert len(passwords) == len(proofs)
-    return [*passwords, *proofs, folder.keystore.read_text().splitlines()[1]]
+# Runs in a container, with the settings and the files of its service.
+TRIES = """
+import asyncio, json, socket, ssl, struct
+from aiokafka import AIOKafkaProducer
+from shared.kafka.connection import client_options
+from shared.runtime.settings import KafkaSettings, load_settings
+
+API_VERSIONS, METADATA = struct.pack(">hhih", 18, 0, 1, -1), struct.pack(">hhihi", 3, 1, 1, -1, -1)
+settings = load_settings(KafkaSettings)
+trusting = ssl.create_default_context(cafile=str(settings.kafka_ssl_ca_file))
+
+async def publish():
+    producer = AIOKafkaProducer(**client_options(settings))
+    await producer.start()
+    try:
+        await producer.send_and_wait("nginx_logs", b"x")
+    except Exception as error:
+        return type(error).__name__
+    finally:
+        await producer.stop()
+
+def answers(port, request, tls=None):
+    try:
+        with socket.create_connection(("kafka", port), timeout=5) as plain:
+            with tls.wrap_socket(plain, server_hostname="kafka") if tls else plain as connection:
+                connection.sendall(struct.pack(">i", len(request)) + request)
+                return len(connection.recv(8)) > 0
+    except OSError:
+        return False
+
+print(json.dumps({
+    "publish": asyncio.run(publish()),
+    "in the clear": [port for port in (9092, 9093, 9094) if answers(port, API_VERSIONS)],
+    "without a certificate": [port for port in (9093, 9094) if answers(port, API_VERSIONS, trusting)],
+    "without a password": [answers(9092, METADATA, trusting)],
+    "before the password": [answers(9092, API_VERSIONS, trusting)],
+}))
+"""
 
 
-def test_nothing_secret_is_told_by_the_engine(secured: Stack, folder: SecretFolder, image: str) -> None:
-    """Neither by `docker inspect` nor by the logs, the processes, or the layers of the images."""
+def test_a_consumers_container_writes_no_records_and_opens_no_door(secured: Stack) -> None:
+    """Without an authorizer, or with a listener that forgot its lock, it could."""
+    said = secured.compose("exec", "--no-TTY", "consumer", "python", "-", sent=TRIES)
+    assert json.loads(said) == {
+        "publish": "TopicAuthorizationFailedError",
+        "in the clear": [],
+        "without a certificate": [],
+        "without a password": [False],
+        "before the password": [True],  # which versions it speaks: else the question itself would be wrong
+    }
+
+
+def test_nothing_secret_is_told_by_the_engine(secured: Stack, folder: SecretFolder) -> None:
+    """Neither by `docker inspect` nor by the logs or the processes."""
     ids = [one.id for one in secured.containers()]
     told = {"inspect": run(["docker", "inspect", *ids], {})}
     for one in secured.containers():
         told[f"logs of {one.service}"] = run(["docker", "logs", one.id], {})
         if one.running:
             told[f"processes of {one.service}"] = run(["docker", "top", one.id, "-eo", "pid,args"], {})
-    told["image"] = run(["docker", "history", "--no-trunc", image], {})
     for place, text in told.items():
-        assert not [secret for secret in secrets_in(folder) if secret in text], place
+        assert not [secret for secret in folder.secrets() if secret in text], place
+
+
+def test_an_image_that_is_built_beside_the_secrets_holds_none(tmp_path: Path) -> None:
+    """In none of its layers, and in none of the commands that made them."""
+    copied = Repository.copied_to(tmp_path / "copy", {}).folder
+    made = SecretFolder(copied / ".run" / "secure")
+    made.prepare(["producer"])
+    tag, saved = f"pipeline-test-{uuid.uuid4().hex[:8]}:secret", tmp_path / "image.tar"
+    run(["docker", "build", "--quiet", "--tag", tag, "--file", str(copied / "compose" / "Dockerfile"), str(copied)], {})
+    try:
+        run(["docker", "save", "--output", str(saved), tag], {})
+    finally:
+        run(["docker", "image", "rm", "--force", tag], {})
+    ours = b"Every variable of the one-shot"  # of services/topics/settings.py: what is there is found
+    found = set(found_in(saved, [ours, *(secret.encode() for secret in made.secrets())]))
+    assert found == {ours}
+
+
+def found_in(image: Path, wanted: Sequence[bytes]) -> Iterator[bytes]:
+    """Which of them stand in a file of a layer, or in what describes the image."""
+    with tarfile.open(image) as outer:
+        for member in outer.getmembers():
+            if not member.isfile() or (opened := outer.extractfile(member)) is None:
+                continue
+            content = opened.read()
+            try:
+                with tarfile.open(fileobj=io.BytesIO(content)) as layer:
+                    texts = [layer.extractfile(one) for one in layer.getmembers() if one.isfile()]
+                    contents = [text.read() for text in texts if text is not None]
+            except tarfile.ReadError:  # a description
+                contents = [content]
+            yield from (each for each in wanted for text in contents if each in text)

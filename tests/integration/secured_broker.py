@@ -29,6 +29,8 @@ TOPICS_TIMEOUT_S = 120
 OTHER_DOORS = {"CERTIFICATE": "SSL", "PASSWORD": "SASL_SSL", "CLEAR": "SASL_PLAINTEXT"}
 OTHER_PASSWORD = "the-password-of-other-doors"
 BY_CERTIFICATE = "client"
+# Of whoever has one name for all services.
+ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,6 @@ class SecuredBroker:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def secrets(self) -> list[str]:
-        """What must be read nowhere else: passwords, what proves them, private keys."""
-        passwords = [self.folder.client(name).joinpath("password").read_text() for name in PRINCIPALS]
-        proofs = [line.split('saltedpassword="')[1][:40] for line in self._users()]
-        files = (self.folder.keystore, self.folder.path / "authority" / "authority.pem")
-        keys = [file.read_text().splitlines()[1] for file in files]
-        return [*passwords, *proofs, *keys]
-
-    def _users(self) -> list[str]:
-        return [line for line in self.folder.scram_arguments.read_text().splitlines() if "saltedpassword" in line]
-
 
 def overlay_environment() -> Mapping[str, str]:
     """The broker's variables in the overlay."""
@@ -135,12 +126,15 @@ def running_secured(directory: Path) -> Iterator[SecuredBroker]:
     folder.prepare(PRINCIPALS)
     ports, brokers_port = Ports(free_port(), free_port()), free_port()
     other_ports = {door: free_port() for door in OTHER_DOORS}
-    user = f"SCRAM-SHA-256=[name=consumer,password={OTHER_PASSWORD}]"
+    names = ("consumer", ALONE)
+    users = [
+        word for name in names for word in ("--add-scram", f"SCRAM-SHA-256=[name={name},password={OTHER_PASSWORD}]")
+    ]
     broker = Broker.prepare(
         directory / "kafka",
         ports,
         overrides=other_doors(secured_settings(overlay_environment(), folder, ports, brokers_port), other_ports),
-        format_arguments=(f"@{folder.scram_arguments}", "--add-scram", user),
+        format_arguments=(f"@{folder.scram_arguments}", *users),
         tls=trusting(folder),
     )
     broker.start()

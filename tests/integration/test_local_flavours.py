@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from compose.control.flavours import BROKERS
 from compose.control.state import StateFile
 from compose.local.ports import free_port
+from compose.security.folder import SecretFolder
 from tests.integration.conftest import DEADLINE_S
+from tests.integration.consumer_driver import until
 from tests.repository import Repository
 
 DELIVERED = "Every line is in the topic, and every group got every record."
@@ -54,10 +57,11 @@ def test_a_cluster_is_restarted_broker_by_broker_and_delivers_every_line_once(re
 
 
 def test_a_secured_stack_delivers_every_line_once_and_stays_one(repository: Repository) -> None:
-    """Asked for once, at `up`; the verbs after it log in, and the broker changes its certificate while it runs."""
+    """Asked for once, at `up`; the verbs after it log in, each with the rights of its service and no others."""
     repository.succeeds("up", SECURE="1")
     assert DELIVERED in repository.succeeds("verify")
-    assert "see the new certificate" in repository.succeeds("certificates")
+    use_the_tools(repository)
+    change_certificates(repository)
     assert "Kafka: kraft, at 127.0.0.1:" in repository.succeeds("status")
     refused = repository.verb("up", SECURE="")
     assert refused.returncode == 1
@@ -72,6 +76,41 @@ def with_id(repository: Repository, cluster_id: str) -> None:
     assert state is not None
     assert state.cluster_id
     state_file.save(state.model_copy(update={"cluster_id": cluster_id}))
+
+
+def use_the_tools(repository: Repository) -> None:
+    """On a line and a record that nobody understands, so that they have something to do."""
+    with (repository.folder / ".run" / "var" / "log" / "verify" / "verify_access.log").open("a") as log:
+        log.write("no line of nginx\n")
+    own = repository.folder / ".run" / "secure" / "clients" / "producer"
+    login = {"sasl.username": "producer", "sasl.password": (own / "password").read_text()}
+    mechanism = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}
+    servers = {"bootstrap.servers": f"127.0.0.1:{repository.variables['KAFKA_HOST_PORT']}"}
+    producer = Producer({**servers, **mechanism, **login, "ssl.ca.location": str(own / "ca.pem"), "log_level": 0})
+    producer.produce("nginx_logs", b"no record")
+    assert producer.flush(DEADLINE_S) == 0
+    kinds = ("unparseable_line: 1 from service producer", "group archiver", "group consumer")
+
+    def are_told() -> bool:
+        told = repository.succeeds("dead-letters")
+        return all(kind in told for kind in kinds)
+
+    until(are_told, "both are set aside")
+    assert "Every confirmed line of" in repository.succeeds("audit")
+    assert "archiver: " in repository.succeeds("groups")
+    repository.succeeds("replay-dead-letters")
+    assert "Sent: 1 (invalid_record: 1)." in repository.succeeds("replay-to-group", GROUP="consumer")
+    reset = repository.succeeds("reset-group", GROUP="fanout-group-1", TO="earliest")  # which does not run
+    assert "Group fanout-group-1 goes on from there" in reset
+
+
+def change_certificates(repository: Repository) -> None:
+    """While the broker runs; one that is new on disk alone, as where that was interrupted; and another authority."""
+    assert "see the new certificate" in repository.succeeds("certificates")
+    SecretFolder(repository.folder / ".run" / "secure").renew()
+    assert "does not show the certificate that is in its file" in repository.succeeds("status")
+    assert "The broker shows its new certificate" in repository.succeeds("up")
+    assert "the broker is restarted" in repository.succeeds("certificates", AUTHORITY="1")
 
 
 def test_a_cluster_of_yours_gets_the_topics_and_no_broker_beside_it(repository: Repository, broker: str) -> None:

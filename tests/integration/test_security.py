@@ -5,7 +5,7 @@ Refusals are shown to an independent client where it is about the broker, to our
 
 from __future__ import annotations
 
-import ssl
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -30,17 +34,23 @@ from cryptography.hazmat.primitives import serialization
 from compose.control.secured import trusting, wait_until_served
 from compose.local.broker import answers
 from compose.security.authority import issue, make_authority
-from compose.security.folder import ADMIN, identity_in
+from compose.security.folder import ADMIN, BROKER_ID, identity_in
+from services.topics.access import rules
+from services.topics.settings import TopicsSettings
 from shared.errors import AccessDenied, BrokerUnavailable, PipelineError
+from shared.kafka.access import ensure_rules
 from shared.kafka.certificates import reload_certificates
-from shared.kafka.log_reader import Place, open_log_reader
-from shared.kafka.topics import max_message_bytes
+from shared.kafka.groups import end_offsets
+from shared.kafka.log_reader import LogReader, Place, open_log_reader
+from shared.kafka.rules import Operation, Resource, Rule
+from shared.kafka.topics import TopicSpec, ensure_topic, max_message_bytes
 from shared.kafka.transactions import TransactionalPublisher
 from shared.runtime.settings import KafkaSettings
 from tests.integration.conftest import DEADLINE_S
 from tests.integration.consumer_driver import Replica, running, until, value
 from tests.integration.producer_driver import Site, append, audit, line, read_topic
 from tests.integration.secured_broker import (
+    ALONE,
     BY_CERTIFICATE,
     COPIES,
     OTHER_PASSWORD,
@@ -48,6 +58,7 @@ from tests.integration.secured_broker import (
     SecuredBroker,
     running_secured,
 )
+from tests.repository import Repository
 
 pytestmark = pytest.mark.xdist_group("security")
 
@@ -166,7 +177,7 @@ async def test_a_kafka_of_ones_own_is_logged_in_to(secured: SecuredBroker, tmp_p
 
 async def test_a_kafka_of_ones_own_is_shown_a_certificate(secured: SecuredBroker, tmp_path: Path) -> None:
     """With a locked key. Without the certificate nobody is let in, and it is said why."""
-    authority = identity_in(secured.folder.path / "authority" / "authority.pem")
+    authority = identity_in(secured.folder.authority_file)
     mine = issue(authority, BY_CERTIFICATE, ("localhost",), datetime.now(UTC))
     locked = serialization.load_pem_private_key(mine.key.encode(), None).private_bytes(
         serialization.Encoding.PEM,
@@ -189,6 +200,53 @@ async def test_a_kafka_of_ones_own_is_shown_a_certificate(secured: SecuredBroker
     assert await first_offset(settings_of(secured, "consumer", **bare, **files)) == 0
     with pytest.raises(PipelineError, match=r"ALERT|closes the connection"):
         await first_offset(settings_of(secured, "consumer", **bare))
+
+
+def documented_rights() -> list[Rule]:
+    """Those of docs/security.md for one name that all services of the stack log in with, and the make verbs."""
+    given = {
+        "kafka_acl_producers": "producer",
+        "kafka_acl_consumers": "consumer,archiver,fanout-group-1",
+        "kafka_acl_tools": "toolbox",
+    }
+    table = [rule._replace(principal=f"User:{ALONE}") for rule in rules(TopicsSettings.model_validate(given))]
+    return list(dict.fromkeys(table))
+
+
+async def test_a_stack_runs_on_a_kafka_of_ones_own_with_the_rights_of_the_table(
+    secured: SecuredBroker, tmp_path: Path
+) -> None:
+    """By settings and a folder of files, as one types them; topics are there, and no more is allowed than needed."""
+    await ensure_rules(settings_of(secured, ADMIN), documented_rights())
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "password").write_text(OTHER_PASSWORD + "\n")
+    shutil.copy(secured.folder.truststore, files / "ca.pem")
+    variables = {
+        "MODE": "local",
+        "YES": "1",
+        "LINES": "300",
+        "DEMO_REPLICAS": "0",
+        "KAFKA_TOPIC_PARTITIONS": str(TOPICS.partition_count),
+    }
+    login = {
+        "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{secured.other_ports['PASSWORD']}",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME": ALONE,
+        "KAFKA_SASL_PASSWORD_FILE": "/run/kafka-client/password",
+        "KAFKA_SSL_CA_FILE": "/run/kafka-client/ca.pem",
+        "KAFKA_CLIENT_DIR": str(files),
+    }
+    repository = Repository.copied_to(tmp_path / "copy", variables)
+    try:
+        repository.succeeds("up", **login)
+        assert "Every line is in the topic, and every group got every record." in repository.succeeds("verify")
+        assert "Kafka: external" in repository.succeeds("status")
+        assert "archiver: " in repository.succeeds("groups")
+        assert "goes on from there" in repository.succeeds("reset-group", GROUP="fanout-group-1", TO="earliest")
+    finally:
+        repository.verb("clean")
 
 
 async def first_offset(settings: KafkaSettings) -> int:
@@ -222,6 +280,26 @@ def consume(secured: SecuredBroker, principal: str, group: str, topic: str) -> N
             message = consumer.poll(0.2)
             if message is not None and message.error():
                 raise KafkaException(message.error())
+    finally:
+        consumer.close()
+
+
+def read(secured: SecuredBroker, principal: str, topic: str) -> None:
+    """Without joining a group, so that the topic's rule decides; its coordinator is looked for all the same. Raises
+    what the broker says; returns at the end.
+    """
+    consumer = Consumer({**secured.client(principal), "group.id": principal, "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+    give_up_at = time.monotonic() + ANSWER_TIMEOUT_S
+    try:
+        while True:
+            assert time.monotonic() < give_up_at, "neither refused nor let in"
+            message = consumer.poll(0.2)
+            error = message.error() if message is not None else None
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                return
+            if error is not None:
+                raise KafkaException(error)
     finally:
         consumer.close()
 
@@ -265,6 +343,10 @@ REFUSED: dict[str, tuple[Callable[[SecuredBroker], None], str]] = {
         lambda secured: consume(secured, "consumer", "consumer", TOPICS.state),
         "TOPIC_AUTHORIZATION_FAILED",
     ),
+    "a consumer reads dead letters": (
+        lambda secured: read(secured, "consumer", TOPICS.dead_letters),
+        "TOPIC_AUTHORIZATION_FAILED",
+    ),
     "a consumer takes the producer's name for transactions": (
         lambda secured: begin_transactions(secured, "consumer", FOREIGN_ID),
         "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
@@ -278,10 +360,6 @@ REFUSED: dict[str, tuple[Callable[[SecuredBroker], None], str]] = {
     "the producer writes elsewhere": (
         lambda secured: produce(secured, "producer", COPIES),
         "TOPIC_AUTHORIZATION_FAILED",
-    ),
-    "the toolbox reads records": (
-        lambda secured: consume(secured, "toolbox", "toolbox", TOPICS.records),
-        "GROUP_AUTHORIZATION_FAILED",
     ),
 }
 
@@ -299,6 +377,57 @@ def test_the_same_is_let_in_where_a_rule_allows_it(secured: SecuredBroker) -> No
     consume(secured, "consumer", "consumer", TOPICS.records)
     produce(secured, "consumer", TOPICS.dead_letters)
     begin_transactions(secured, "producer", FOREIGN_ID)
+    read(secured, "consumer", TOPICS.records)
+
+
+async def test_the_toolbox_reads_dead_letters_and_no_records(secured: SecuredBroker) -> None:
+    """It has the right to no group, without which the independent client reads nothing."""
+    publish_as_admin(secured, 1)
+    produce(secured, "consumer", TOPICS.dead_letters)
+    async with open_log_reader(settings_of(secured, "toolbox")) as reader:
+        assert await read_all(reader, TOPICS.dead_letters)
+        with pytest.raises(AccessDenied, match="TopicAuthorizationFailed"):
+            await read_all(reader, TOPICS.records)
+
+
+async def read_all(reader: LogReader, topic: str) -> int:
+    places = [Place(topic, number) for number in range(TOPICS.partition_count)]
+    starts, ends = await reader.first_offsets(places), await reader.end_offsets(places)
+    return sum([len(batch.records) async for batch in reader.read(starts, ends)])
+
+
+async def test_a_topic_that_is_hidden_is_not_taken_for_a_missing_one(secured: SecuredBroker) -> None:
+    """It would be waited for without end. What there is not is still waited for."""
+    settings = settings_of(secured, "consumer")
+    with pytest.raises(AccessDenied, match="looking for copies"):
+        async with open_log_reader(settings) as reader:
+            await reader.has_topic(COPIES)
+    with pytest.raises(AccessDenied, match="reading the partitions of copies"):
+        await end_offsets(settings, COPIES)
+    admin = settings_of(secured, ADMIN)
+    async with open_log_reader(admin) as reader:
+        assert not await reader.has_topic("nothing")
+    assert await end_offsets(admin, "nothing") == {}
+
+
+async def test_topics_that_exist_need_no_right_to_make_them(secured: SecuredBroker) -> None:
+    """The broker asks for that right before it looks whether there is anything to make."""
+    settings = settings_of(secured, "producer")
+    found = await ensure_topic(settings, TopicSpec(TOPICS.records, TOPICS.partition_count, 1))
+    assert (found.created, found.partitions_added) == (False, 0)
+    with pytest.raises(AccessDenied, match=r"may not make topic nothing, .* the right CREATE"):
+        await ensure_topic(settings, TopicSpec("nothing", 1, 1))
+
+
+async def test_rules_of_others_about_our_topics_are_told(secured: SecuredBroker) -> None:
+    """Those of a principal that is not wanted any more, too; what is wanted is made once."""
+    wanted = [Rule("User:late", Resource.TOPIC, COPIES, Operation.READ)]
+    settings = settings_of(secured, ADMIN)
+    assert (await ensure_rules(settings, wanted)).made == 1
+    again = await ensure_rules(settings, wanted)
+    assert again.made == 0
+    assert "User:forwarder: WRITE TOPIC copies" in again.surplus
+    assert not [rule for rule in again.surplus if "nginx_logs" in rule]
 
 
 @pytest.mark.parametrize(
@@ -306,8 +435,9 @@ def test_the_same_is_let_in_where_a_rule_allows_it(secured: SecuredBroker) -> No
     [
         ({"KAFKA_GROUP_ID": "archiver"}, "GroupAuthorizationFailed"),
         ({"KAFKA_SASL_USERNAME": "archiver"}, "invalid credentials"),
+        ({"KAFKA_TOPIC": COPIES, "KAFKA_SSL_CHECK_HOSTNAME": "false"}, "TopicAuthorizationFailed"),
     ],
-    ids=["a foreign group", "a wrong password"],
+    ids=["a foreign group", "a wrong password", "a topic that is hidden from it"],
 )
 def test_our_service_says_what_it_was_refused_and_ends(
     secured: SecuredBroker, tmp_path: Path, settings: dict[str, str], said: str
@@ -318,6 +448,7 @@ def test_our_service_says_what_it_was_refused_and_ends(
     [failed] = replica.events("service_failed")
     assert (replica.process.returncode, failed["error_type"]) == (1, "AccessDenied")
     assert said in failed["error"]
+    assert len(replica.events("host_names_not_checked")) == ("KAFKA_SSL_CHECK_HOSTNAME" in settings)
 
 
 # What works all the same
@@ -378,13 +509,35 @@ class Load:
             self.end()
 
 
+def set_of_ones_own(secured: SecuredBroker, name: str, text: str) -> None:
+    """What an operator has set of the broker while it runs."""
+    entry = ConfigEntry(name, text, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.BROKER, str(BROKER_ID), incremental_configs=[entry])
+    admin = AdminClient(secured.client(ADMIN))
+    admin.incremental_alter_configs([resource])[resource].result(ANSWER_TIMEOUT_S)
+
+
+def dynamic_settings(secured: SecuredBroker) -> dict[str, str]:
+    resource = ConfigResource(ConfigResource.Type.BROKER, str(BROKER_ID))
+    admin = AdminClient(secured.client(ADMIN))
+    found = admin.describe_configs([resource])[resource].result(ANSWER_TIMEOUT_S)
+    return {
+        name: entry.value for name, entry in found.items() if entry.source == ConfigSource.DYNAMIC_BROKER_CONFIG.value
+    }
+
+
 def printed(*replicas: Replica) -> set[int]:
     paths = [found["record"]["path"] for replica in replicas for found in replica.events("record")]
     return {int(path.removeprefix("/numbered/")) for path in paths if path.startswith("/numbered/")}
 
 
-def served(secured: SecuredBroker) -> str:
-    return ssl.get_server_certificate(("127.0.0.1", secured.broker.ports.kafka))
+async def renew(secured: SecuredBroker) -> None:
+    """Returns when every door shows the new certificate."""
+    secured.folder.renew()
+    files = (str(secured.folder.keystore), str(secured.folder.truststore))
+    await reload_certificates(settings_of(secured, ADMIN), BROKER_ID, ("HOST", "BROKER", "CONTROLLER"), *files)
+    for port in (secured.broker.ports.kafka, secured.brokers_port, secured.broker.ports.controller):
+        wait_until_served(secured.folder, port)
 
 
 async def test_certificates_change_under_load_and_nothing_is_lost(secured: SecuredBroker, tmp_path: Path) -> None:
@@ -393,16 +546,14 @@ async def test_certificates_change_under_load_and_nothing_is_lost(secured: Secur
     """
     site = Site(tmp_path, secured.address, TOPICS, secured.settings("producer"))
     load = Load(site.log)
-    before = served(secured)
     with site.producer() as producer, running(secured.address, TOPICS, tmp_path) as replicas, load.flowing():
         first = replicas.start("archiver", secured.settings("archiver"))
         until(lambda: len(printed(first)) > 500, "records flow")
 
-        secured.folder.renew()
-        files = (str(secured.folder.keystore), str(secured.folder.truststore))
-        await reload_certificates(settings_of(secured, ADMIN), 1, ("HOST", "BROKER", "CONTROLLER"), *files)
-        wait_until_served(secured.folder, secured.broker.ports.kafka)
-        renewed = served(secured)
+        set_of_ones_own(secured, "log.cleaner.threads", "2")
+        await renew(secured)
+        await renew(secured)  # the same paths again: nothing but the files is new
+        assert dynamic_settings(secured)["log.cleaner.threads"] == "2"
         second = replicas.start("archiver", secured.settings("archiver"))
         until(lambda: second.ready, "a new replica sees the new certificate and joins")
         mark = load.count
@@ -417,7 +568,7 @@ async def test_certificates_change_under_load_and_nothing_is_lost(secured: Secur
         secured.broker.wait_until_ready(DEADLINE_S)
         mark = load.count
         until(lambda: max(printed(first, second)) > mark + 500, "records flow with the new authority")
-        assert len({before, renewed, served(secured)}) == 3
+        wait_until_served(secured.folder, secured.broker.ports.kafka)
         load.end()
         until(lambda: len(printed(first, second)) == load.count, "the group has every line")
         until(lambda: producer.events("progress")[-1]["unread_bytes"] == 0, "the producer has sent every line")
@@ -426,11 +577,11 @@ async def test_certificates_change_under_load_and_nothing_is_lost(secured: Secur
     assert audit([one for one in found if b"/numbered/" in one.value], load.count).exactly_once
     written = [*tmp_path.glob("*.log"), *tmp_path.glob("*.out"), secured.broker.log_file]
     text = "".join(file.read_text(errors="replace") for file in written)
-    assert not [secret for secret in secured.secrets() if secret in text]
+    assert not [secret for secret in secured.folder.secrets() if secret in text]
 
 
 def check_surroundings(secured: SecuredBroker, pid: int) -> None:
     """A process shows nothing to those who may look at its environment and its command line."""
     shown = "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("environ", "cmdline"))
     assert "KAFKA_SASL_USERNAME=producer" in shown
-    assert not [secret for secret in secured.secrets() if secret in shown]
+    assert not [secret for secret in secured.folder.secrets() if secret in shown]

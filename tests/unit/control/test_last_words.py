@@ -46,6 +46,7 @@ class CrashingStack:
     mode = "local"
     flavour = FLAVOURS["kraft"]
     bootstrap_servers = "127.0.0.1:1"
+    secrets = None
 
     def login(self) -> Mapping[str, str]:
         return {}

@@ -22,7 +22,7 @@ from services.producer.parse.variables import KNOWN
 from services.producer.settings import ProducerSettings
 from services.topics.access import rules
 from services.topics.settings import TopicsSettings
-from shared.kafka.rules import Rule
+from shared.kafka.rules import Operation, Resource, Rule
 from shared.runtime.settings import KafkaSettings, SecuritySettings, ServiceSettings, describe_settings
 from shared.schemas import (
     AccessRecord,
@@ -152,8 +152,8 @@ def _rights(found: Iterable[Rule], remark: str) -> Iterable[list[str]]:
     grouped: dict[tuple[str, str, str], list[str]] = {}
     for rule in found:
         name = f"`{rule.name}{'…' if rule.prefixed else ''}`"
-        place = (f"`{rule.principal.removeprefix('User:')}`{remark}", _spoken(rule.resource.name), name)
-        grouped.setdefault(place, []).append(_spoken(rule.operation.name))
+        place = (f"`{rule.principal.removeprefix('User:')}`{remark}", _spoken(Resource(rule.resource).name), name)
+        grouped.setdefault(place, []).append(_spoken(Operation(rule.operation).name))
     return [[*place, ", ".join(operations)] for place, operations in grouped.items()]
 
 

@@ -111,6 +111,12 @@ def test_certificates_with_a_key_of_their_own_are_used(tmp_path: Path) -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
 
 
+def test_a_comment_between_certificates_may_be_in_any_language(tmp_path: Path) -> None:
+    files = written(tmp_path)
+    files["ca"].write_text("# Prüfstelle Nº 1\n" + files["ca"].read_text(), encoding="utf-8")
+    assert len(read_context(ssl_settings(files)).get_ca_certs()) == 1
+
+
 def test_a_locked_key_needs_its_password(tmp_path: Path) -> None:
     """And without one nobody is asked on the terminal."""
     files = written(tmp_path, encrypted_with=b"secret")

@@ -11,6 +11,7 @@ from compose.security.local import setting_name
 from services.topics.settings import TopicsSettings
 from tests.unit.stack.test_compose_files import KAFKA_CLIENTS, OVERLAY, ROOT, SCALING
 
+OF_A_CLIENT_CERTIFICATE = ("KAFKA_SSL_CERTIFICATE_FILE", "KAFKA_SSL_KEY_FILE", "KAFKA_SSL_KEY_PASSWORD_FILE")
 LAID = yaml.safe_load(OVERLAY.read_text())["services"]
 BROKER = LAID["kafka"]["environment"]
 
@@ -26,19 +27,33 @@ def test_each_logs_in_as_itself_and_sees_its_own_secrets_only(name: str) -> None
     environment = LAID[name]["environment"]
     assert environment["KAFKA_SASL_USERNAME"] == principal
     assert environment["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    # Nothing that is left for another Kafka weakens this one.
+    assert environment["KAFKA_SSL_CHECK_HOSTNAME"] == "true"
+    assert not any(environment[name] for name in OF_A_CLIENT_CERTIFICATE)
     assert LAID[name]["volumes"] == [f"${{SECURE_DIR:-./.run/secure}}/clients/{principal}:/run/kafka-client:ro"]
     assert LAID[name]["group_add"] == ["${SECURE_GID:-10001}"]
 
 
+def given_rights(**variables: str) -> TopicsSettings:
+    environment = read_services(OVERLAY.read_text(), variables)["topics"].environment
+    return TopicsSettings.model_validate(
+        {key.lower(): text for key, text in environment.items() if key.startswith("KAFKA_ACL_")}
+    )
+
+
 def test_every_consumer_of_the_stack_has_rights_and_nobody_else() -> None:
     """One principal a group: the names are those of the services."""
-    given = TopicsSettings(**{key.lower(): LAID["topics"]["environment"][key] for key in _ACL_VARIABLES})
+    given = given_rights()
     assert set(given.kafka_acl_consumers) == set(SCALING)
     assert given.kafka_acl_producers == ("producer",)
     assert given.kafka_acl_tools == ("toolbox",)
 
 
-_ACL_VARIABLES = ("KAFKA_ACL_PRODUCERS", "KAFKA_ACL_CONSUMERS", "KAFKA_ACL_TOOLS")
+def test_who_is_named_besides_has_rights_besides() -> None:
+    given = given_rights(KAFKA_ACL_CONSUMERS="mine,yours", KAFKA_ACL_PRODUCERS="web", KAFKA_ACL_TOOLS="desk")
+    assert set(given.kafka_acl_consumers) == {*SCALING, "mine", "yours"}
+    assert given.kafka_acl_producers == ("producer", "web")
+    assert given.kafka_acl_tools == ("toolbox", "desk")
 
 
 def test_no_door_of_the_broker_is_open() -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from services.topics.access import rules
 from services.topics.settings import TopicsSettings
-from shared.kafka.rules import Operation, Resource
+from shared.kafka.rules import Operation, Resource, Rule, surplus_of
 
 TOPICS = {"records": "nginx_logs", "dead": "nginx_logs_dead_letters", "state": "nginx_logs_state"}
 
@@ -78,3 +78,38 @@ def test_prefixes_are_for_transactions_alone() -> None:
 def test_a_sink_that_is_none_is_refused(given: dict[str, str], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         TopicsSettings.model_validate(given)
+
+
+WANTED = Rule("User:c", Resource.TOPIC, "nginx_logs", Operation.READ)
+WANTED_IDS = Rule("User:p", Resource.TRANSACTIONAL_ID, "p@", Operation.WRITE, prefixed=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (WANTED._replace(operation=Operation.WRITE), "User:c: WRITE TOPIC nginx_logs"),
+        (WANTED._replace(principal="User:gone"), "User:gone: READ TOPIC nginx_logs"),
+        (WANTED._replace(principal="User:x", name="nginx", prefixed=True), "User:x: READ TOPIC nginx*"),
+        (WANTED._replace(principal="User:x", name="*"), "User:x: READ TOPIC *"),
+        (WANTED._replace(principal="User:*", name="another"), "User:*: READ TOPIC another"),
+        (WANTED_IDS._replace(principal="User:x", name="p@web", prefixed=False), "User:x: WRITE TRANSACTIONAL_ID p@web"),
+        (WANTED._replace(allowed=False, host="10.0.0.1"), "User:c: READ TOPIC nginx_logs from 10.0.0.1 (denied)"),
+        (Rule("User:c", 4, "kafka-cluster", 12), "User:c: operation 12 resource 4 kafka-cluster"),
+    ],
+)
+def test_what_else_the_broker_allows_there_is_told(rule: Rule, said: str) -> None:
+    """Of principals that are gone and of everybody too."""
+    assert surplus_of([WANTED, rule], [WANTED, WANTED_IDS]) == (said,)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        WANTED._replace(principal="User:x", name="nginx_logs_of_others"),
+        WANTED._replace(principal="User:x", name="nginx_logs_", prefixed=True),
+        WANTED._replace(principal="User:x", resource=Resource.GROUP),
+        WANTED_IDS._replace(principal="User:x", name="q"),
+    ],
+)
+def test_what_others_do_elsewhere_is_not(rule: Rule) -> None:
+    assert surplus_of([rule], [WANTED, WANTED_IDS]) == ()
