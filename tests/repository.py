@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.java import QUICK_BROKERS
+
 ROOT = Path(__file__).parents[1]
 # Above what a verb gives itself: 600 s for Compose and 180 s until all is ready, once the image is there.
 VERB_TIMEOUT_S = 900.0
@@ -37,6 +39,7 @@ class Repository:
     def verb(self, name: str, **typed: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end; what is typed behind it goes before the variables."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
+        inherited |= QUICK_BROKERS
         command = [sys.executable, "-m", "compose.control", name]
         return run_group(command, self.folder, {**inherited, **self.variables, **typed}, VERB_TIMEOUT_S)
 

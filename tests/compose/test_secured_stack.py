@@ -93,7 +93,7 @@ def answers(port, request, tls=None):
         with socket.create_connection(("kafka", port), timeout=5) as plain:
             with tls.wrap_socket(plain, server_hostname="kafka") if tls else plain as connection:
                 connection.sendall(struct.pack(">i", len(request)) + request)
-                return len(connection.recv(8)) > 0
+                return connection.recv(8)[4:] == struct.pack(">i", 1)  # the request's number; an alert of TLS has none
     except OSError:
         return False
 
