@@ -102,11 +102,11 @@ class Journal:
     def end_of(self, number: int) -> int:
         return self._starts[number] + self._lengths[number] + 1
 
-    def numbers_between(self, begin_s: float, end_s: float) -> Iterator[int]:
-        """The lines that were written in that time."""
+    def written(self) -> Iterator[tuple[int, float]]:
+        """The number of each line, and when it was written."""
         for write in self.writes:
-            if begin_s <= write.at_s < end_s:
-                yield from range(write.first, write.last + 1)
+            for number in range(write.first, write.last + 1):
+                yield number, write.at_s
 
     def changed_writes(self) -> list[Write]:
         """Writes whose lines, made again, are not what was written: then the auditor would expect the wrong thing."""
