@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures the services beside other ways to do the same work, against a real broker that it starts "
-        "on free ports. Takes about 10 minutes and both cores: run nothing else meanwhile.",
+        "on free ports. Takes about 15 minutes and both cores: run nothing else meanwhile.",
     )
     parser.add_argument("--quick", action="store_true", default=_flag("QUICK"), help="2 minutes (make: QUICK=1)")
     parser.add_argument(

@@ -25,7 +25,7 @@ _FOREIGN = Figure("foreign_cores", "cores busy with other programs", 2)
 
 
 def make_suites(quick: bool) -> Sequence[Suite]:
-    """The suites: all of them in about 10 minutes, or with `quick` in about 2."""
+    """The suites: all of them in about 15 minutes, or with `quick` in about 2."""
     return (
         _producers(quick),
         _exactly_once(quick),

@@ -52,7 +52,12 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """In words, afterwards."""
-        yield f"Sent: {self.sent.total():,}{_counted(self.sent)}."
+        if self.sent:
+            yield f"Sent: {self.sent.total():,}{_counted(self.sent)}."
+        elif self.sent_before or self.left:
+            yield "Nothing was sent."
+        else:
+            yield "Nothing was sent: the group has no dead letters of this selection."
         yield from self._rest()
 
     def _rest(self) -> Iterator[str]:

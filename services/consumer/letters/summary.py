@@ -125,7 +125,7 @@ class Summary:
     def lines(self, topic: str) -> Iterator[str]:
         """For people."""
         if not self.count:
-            yield f"No such dead letters in {topic}."
+            yield f"No dead letters were found in {topic}."
         for kind, tally in self.by_count():
             yield from _paragraph(kind, tally)
         if self.others:
