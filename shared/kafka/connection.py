@@ -16,7 +16,10 @@ from shared.errors import (
     OwnershipLost,
     PipelineError,
 )
+from shared.kafka.lost_connection import understand_lost_connections
 from shared.runtime.settings import KafkaSettings
+
+understand_lost_connections()
 
 # Kafka's own back-off between two attempts of the client, in milliseconds.
 RETRY_BACKOFF_MS = 100

@@ -16,6 +16,7 @@ What aiokafka 0.14 does and what is done about it here:
 - A JoinGroup request waits for the slowest member, `rebalance_timeout_ms`: that must be below the request timeout.
 - Its positions move over offsets without a record, and its public way to ask for them may wait, so that more is fetched
   meanwhile: they are read from a private name in the moment in which a poll is over. A test notices when it changes.
+- The task that asks for metadata can end by an error that nobody sees, and then no coordinator is found: `poll` looks.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ class GroupReader:
 
         Raises what `translate` makes of the client's error.
         """
+        self._check_metadata_task()
         if self._fetch is None:
             self._fetch = asyncio.create_task(self._fetch_records(max_records, timeout_s))
         done, _ = await asyncio.wait({self._fetch}, timeout=timeout_s + POLL_GRACE_S)
@@ -158,6 +160,14 @@ class GroupReader:
             for place, records in received.items()
         ]
         return Polled(batches, self._read_to())
+
+    def _check_metadata_task(self) -> None:
+        """Nobody else looks after it, and without it no coordinator is found again. Raises BrokerUnavailable."""
+        client = self._client._client
+        task: asyncio.Task[None] | None = client._sync_task
+        if task is not None and task.done() and not task.cancelled():
+            client._sync_task = None  # closing the client would raise its error again, and leave the connections open
+            raise BrokerUnavailable(f"the client has stopped asking for metadata: {task.exception()!r}")
 
     def _read_to(self) -> dict[int, int]:
         """The positions. Only while no fetch is under way: they are those of all that was returned, and of no more."""

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+import uvloop
+from aiokafka import errors as kafka_errors
+from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
+
 from compose.local.broker import Broker
 from shared.errors import BrokerUnavailable
+from shared.kafka.consumer import GroupReader, Membership
 from shared.kafka.producer import BatchPublisher, DeliveryReport
 from shared.kafka.topics import TopicSpec, ensure_topic
 from shared.runtime.settings import KafkaSettings
@@ -80,3 +87,51 @@ async def test_a_topic_that_is_otherwise_than_wanted_is_told_of(broker: str, top
     )
     more = await ensure_topic(settings, TopicSpec(topics.records, topics.partition_count + 1, 1))
     assert (more.partitions_added, more.drift) == (1, ())
+
+
+class Nobody:
+    """Listens to no reassignment."""
+
+    async def on_revoked(self, partitions: frozenset[int]) -> None: ...
+
+    async def on_assigned(self, partitions: frozenset[int]) -> None: ...
+
+
+async def test_a_reader_whose_client_asks_for_metadata_no_more_is_spent(broker: str, topics: Topics) -> None:
+    """By whatever error that task ended: its owner replaces the reader."""
+    settings = KafkaSettings(service_name="test", kafka_bootstrap_servers=broker, kafka_topic=topics.records)
+    reader = await GroupReader.start(settings, Membership("nobody", "earliest", 10_000, 5_000), Nobody())
+
+    async def fail() -> None:
+        raise ValueError("strange")
+
+    try:
+        await reader.poll(1, 0.1)
+        client = reader._client._client
+        client._sync_task.cancel()
+        client._sync_task = asyncio.create_task(fail())
+        await asyncio.wait({client._sync_task})
+        with pytest.raises(BrokerUnavailable, match="strange"):
+            await reader.poll(1, 0.1)
+    finally:
+        await reader.stop()
+    assert not [one for one in client._conns.values() if one.connected()]
+
+
+def test_a_write_to_a_connection_that_was_just_closed_is_a_lost_connection(broker: str) -> None:
+    """uvloop raises RuntimeError between the end of a transport and the moment in which the client has heard of it."""
+    causes: list[BaseException | None] = []
+
+    async def write_while_it_closes() -> None:
+        host, _, port = broker.partition(":")
+        connection = await create_conn(host, int(port))
+        connection._writer.transport.abort()
+        for _turn_of_the_loop in range(5):
+            await asyncio.sleep(0)
+            with pytest.raises(kafka_errors.KafkaConnectionError) as raised:
+                await connection.send(MetadataRequest([]))
+            causes.append(raised.value.__cause__)
+        assert not connection.connected()
+
+    uvloop.run(write_while_it_closes())
+    assert isinstance(causes[0], RuntimeError)
