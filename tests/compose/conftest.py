@@ -13,6 +13,7 @@ from tests.compose.stack import Stack, engine_problem
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without an engine these tests are skipped and one line says so; where CI is set that is an error."""
     ours = [item for item in items if HERE in item.path.parents]
