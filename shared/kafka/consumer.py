@@ -146,6 +146,8 @@ class GroupReader:
         if not done:
             return Polled((), {})
         fetch, self._fetch = self._fetch, None
+        if fetch.cancelled() and not self._stopped:  # as when it was refused: nobody here cancels a fetch that goes on
+            raise BrokerUnavailable(f"the client gave up reading {self._topic}")
         try:
             assignment_number, received = fetch.result()
         except CLIENT_ERRORS as error:
