@@ -114,7 +114,7 @@ def _teach() -> None:
     argparse.ArgumentParser(
         prog="python -m tests.chaos",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Brings every fault upon the services and counts what arrived: about 45 minutes, against a real "
+        description="Brings every fault upon the services and counts what arrived: about 40 minutes, against a real "
         "broker.\nExit code 0 when every verdict is as it has to be. Settings come from the environment:\n\n"
         "  SCENARIO=name,name      some scenarios or mutations; their page is .run/chaos-report.md\n"
         "  CONTINUE=1              what is left of the last whole run, and again what was not as it has to be\n"

@@ -81,7 +81,7 @@ Machine: {machine}. {versions}.
 {revisions}
 ```sh
 make chaos                                 # everything, and this page
-make chaos SEED={seed}                      # with the random choices of this run
+make chaos SEED={seed:<28}  # with the random choices of this run
 make chaos CONTINUE=1                      # what is left of a run that was ended, or was not as it has to be
 make chaos SCENARIO=broker_hangs           # some scenarios or mutations; leaves this page alone
 make chaos DELIVERY=at-least-once          # the other mode

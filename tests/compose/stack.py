@@ -21,6 +21,8 @@ from typing import Any, Self
 from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import AdminClient
 
+from tests.java import QUICK_BROKERS
+
 ROOT = Path(__file__).parents[2]
 TOPIC = "nginx_logs"
 PARTITIONS = 8
@@ -86,6 +88,7 @@ class Stack:
         self.kafka_port, self.nginx_port = free_ports(2)
         self._environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ},
+            **QUICK_BROKERS,
             "PIPELINE_IMAGE": image,
             "KAFKA_HOST_PORT": str(self.kafka_port),
             "NGINX_HOST_PORT": str(self.nginx_port),
