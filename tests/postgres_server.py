@@ -113,9 +113,9 @@ class PostgresServer:
             return pool.submit(asyncio.run, ask()).result()
 
     def kill(self) -> None:
-        """SIGKILL to the postmaster; its children notice and end."""
+        """SIGKILL to every process, the postmaster first: one that outlived it for a moment could still commit."""
         assert self.process is not None
-        self.process.kill()
+        self.signal_all(signal.SIGKILL)
         assert self.process.wait(DEADLINE_S) == -signal.SIGKILL
 
     def signal_all(self, number: int) -> None:
