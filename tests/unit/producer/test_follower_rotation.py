@@ -255,7 +255,7 @@ class AtSystemCalls:
 
 
 def steps_of_a_rotation(kind: str, log: Path, new_line: bytes) -> list[Step]:
-    """What logrotate does one after the other. The steps make no system call by way of `os`."""
+    """What logrotate does one after the other. Only compressing, a last step, makes system calls that are counted."""
     rotated = log.with_name("access.log.1")
 
     def copy_some() -> None:
