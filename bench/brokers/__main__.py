@@ -175,8 +175,7 @@ def _ask_all(
             rounds = Rounds(stage, started, tell, seed=int(time.time()), give_up_at=give_up_at)
             if not quick:
                 rounds.warm_up(questions[0])
-            for question in questions:
-                rounds.ask(question)
+            rounds.ask(questions)
     return rounds
 
 

@@ -66,30 +66,35 @@ class Rounds:
             self._ask(question, question.parts[0], candidate, 0, 0)
         self.samples.clear()
 
-    def ask(self, question: Question) -> None:
+    def ask(self, questions: Sequence[Question]) -> None:
+        """All together those in which no time counts; then the others in turn, round by round."""
+        self._ask_together([question for question in questions if question.at_once])
+        for question in questions:
+            if not question.at_once:
+                self._ask_in_turn(question)
+
+    def _ask_together(self, questions: Sequence[Question]) -> None:
+        with all_at_once() as pool:
+            runs = [
+                pool.submit(self._tell_and_ask, question, part, candidate, number, 0)
+                for question in questions
+                for number in range(question.repetitions)
+                for part in question.parts
+                for candidate in asked(question, self.candidates)
+            ]
+            for run in runs:
+                run.result()
+
+    def _ask_in_turn(self, question: Question) -> None:
         chosen = asked(question, self.candidates)
         for number in range(question.repetitions):
             for part in question.parts:
-                order = self._order.sample(chosen, len(chosen))
-                if question.at_once:
-                    self._ask_together(question, part, order, number)
-                else:
-                    self._ask_in_turn(question, part, order, number)
+                for place, candidate in enumerate(self._order.sample(chosen, len(chosen))):
+                    self._tell_and_ask(question, part, candidate, number, place)
 
-    def _ask_together(self, question: Question, part: Ask, order: Sequence[Candidate], number: int) -> None:
-        for candidate in order:
-            self._tell(question, candidate, number)
-        with all_at_once() as pool:
-            for future in [pool.submit(self._ask, question, part, candidate, number, 0) for candidate in order]:
-                future.result()
-
-    def _ask_in_turn(self, question: Question, part: Ask, order: Sequence[Candidate], number: int) -> None:
-        for place, candidate in enumerate(order):
-            self._tell(question, candidate, number)
-            self._ask(question, part, candidate, number, place)
-
-    def _tell(self, question: Question, candidate: Candidate, number: int) -> None:
+    def _tell_and_ask(self, question: Question, part: Ask, candidate: Candidate, number: int, place: int) -> None:
         self.on_run(f"{question.title}, {number + 1}/{question.repetitions}: {candidate.name}")
+        self._ask(question, part, candidate, number, place)
 
     def _ask(self, question: Question, part: Ask, candidate: Candidate, number: int, place: int) -> None:
         run = f"{question.title}: {candidate.name}"

@@ -55,9 +55,11 @@ class Stage:
             folder = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-", ignore_cleanup_errors=True))
             )
+            made: list[tuple[Candidate, Broker]] = []
+            stack.callback(_stop_all, made)
             with all_at_once() as pool:
                 starting = [
-                    pool.submit(_start, candidate, folder / f"broker-{place}", stack)
+                    pool.submit(_start, candidate, folder / f"broker-{place}", made)
                     for place, candidate in enumerate(candidates)
                 ]
                 started = {
@@ -91,16 +93,22 @@ class Stage:
             yield broker
 
 
-def _start(candidate: Candidate, folder: Path, stack: ExitStack) -> Broker | str:
-    """The broker, which `stack` will stop; or why it is not there."""
+def _start(candidate: Candidate, folder: Path, made: list[tuple[Candidate, Broker]]) -> Broker | str:
+    """The broker, or why it is not there; what is to be stopped is in `made` in either case."""
     try:
         broker = candidate.make_broker(folder)
-        stack.callback(_stop, candidate, broker)
+        made.append((candidate, broker))
         broker.start()
     except TROUBLE as error:
         log.warning("%s did not start: %s", candidate.name, error)
         return f"{candidate.how_to_get} ({_first_line(error)})"
     return broker
+
+
+def _stop_all(made: Sequence[tuple[Candidate, Broker]]) -> None:
+    with ThreadPoolExecutor(ALL_AT_ONCE) as pool:
+        for candidate, broker in made:
+            pool.submit(_stop, candidate, broker)
 
 
 def _stop(candidate: Candidate, broker: Broker) -> None:

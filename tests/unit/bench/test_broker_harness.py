@@ -141,7 +141,7 @@ def test_a_run_that_fails_is_told_by_its_kind_and_the_others_go_on(no_stage: Sta
         return {"": {"figure": 1.0}}
 
     rounds = rounds_of(no_stage)
-    rounds.ask(question(ask))
+    rounds.ask([question(ask)])
     assert rounds.failures == ["A title: two: BenchmarkFailed"]
     assert sorted(sample.candidate for sample in rounds.samples) == ["one", "three"]
 
@@ -151,7 +151,7 @@ def test_what_the_machine_lacks_is_no_failure(no_stage: Stage) -> None:
         raise NotHere("there is no strace")
 
     rounds = rounds_of(no_stage)
-    rounds.ask(question(ask))
+    rounds.ask([question(ask)])
     assert (rounds.failures, rounds.unmeasured) == ([], {"key": "there is no strace"})
 
 
@@ -160,7 +160,7 @@ def test_runs_beyond_the_deadline_are_skipped_and_told(no_stage: Stage) -> None:
         return {"": {"figure": 1.0}}
 
     rounds = rounds_of(no_stage, give_up_after_s=-1.0)
-    rounds.ask(question(ask))
+    rounds.ask([question(ask)])
     assert sorted(rounds.failures) == sorted(f"A title: {name}: OutOfTime" for name in NAMES)
     assert rounds.samples == []
 
@@ -170,7 +170,7 @@ def test_all_at_once_has_as_many_rounds_as_in_turn(no_stage: Stage) -> None:
         return {"": {"figure": 1.0}}
 
     rounds = rounds_of(no_stage)
-    rounds.ask(question(ask, repetitions=2, at_once=True))
+    rounds.ask([question(ask, repetitions=2, at_once=True)])
     assert sorted((sample.candidate, sample.round) for sample in rounds.samples) == sorted(
         (name, number) for name in NAMES for number in (0, 1)
     )
@@ -182,7 +182,7 @@ def test_the_order_of_a_round_is_that_of_the_seed(no_stage: Stage) -> None:
             return {"": {}}
 
         rounds = Rounds(no_stage, candidates_of([]), lambda _told: None, seed, time.monotonic() + 60.0)
-        rounds.ask(question(ask, repetitions=5))
+        rounds.ask([question(ask, repetitions=5)])
         return [(sample.candidate, sample.place) for sample in rounds.samples]
 
     assert places(1) == places(1)
