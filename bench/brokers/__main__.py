@@ -36,8 +36,9 @@ from compose.errors import OperatorError
 
 ROOT = Path(__file__).parents[2]
 SAMPLES_FILE = ROOT / ".run" / "broker-comparison.json"
+QUICK_SAMPLES_FILE = SAMPLES_FILE.with_name("broker-comparison-quick.json")
 LOG_FILE = SAMPLES_FILE.with_suffix(".log")
-"""What the clients say, a group that forms or a broker that was killed; and the whole reasons of what failed."""
+"""How long each run took, the whole reasons of those that failed, and what clients say of a broker that was killed."""
 TEXT_FILE = ROOT / "docs" / "broker-comparison.md"
 PUBLISHED_SAMPLES_FILE = TEXT_FILE.with_suffix(".json")
 SAMPLES_BEFORE_FILE = TEXT_FILE.with_name(f"{TEXT_FILE.stem}-before.json")
@@ -58,7 +59,8 @@ def main() -> int:
     candidates = all_candidates()
     signal.signal(signal.SIGTERM, _end)
     LOG_FILE.parent.mkdir(exist_ok=True)
-    logging.basicConfig(filename=LOG_FILE, filemode="w", level=logging.WARNING)
+    logging.basicConfig(filename=LOG_FILE, filemode="w", level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("bench").setLevel(logging.INFO)
     try:
         if not arguments.from_samples:
             comparison = _measure(candidates, console, quick=arguments.quick)
@@ -85,8 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.brokers",
         description="Compares every broker that can be started here, on free ports of loopback and in temporary "
-        "folders. "
-        "Takes under 30 minutes and both cores: run nothing else meanwhile.",
+        "folders. Takes under 30 minutes and both cores: run nothing else meanwhile.",
     )
     parser.add_argument("--quick", action="store_true", default=_flag("QUICK"), help="under 3 minutes (make: QUICK=1)")
     parser.add_argument(
@@ -99,7 +100,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--from-samples",
         action="store_true",
-        help=f"measure nothing; write the document from {SAMPLES_FILE.relative_to(ROOT)}, the samples of the last run",
+        help=f"measure nothing; write the document from {SAMPLES_FILE.relative_to(ROOT)}, of the last full run",
     )
     arguments = parser.parse_args()
     if arguments.quick and arguments.write:
@@ -135,8 +136,9 @@ def _measure(candidates: Sequence[Candidate], console: Console, *, quick: bool) 
         samples=rounds.samples,
     )
     _show(comparison, questions, candidates, console)
-    SAMPLES_FILE.write_text(comparison_json(comparison))
-    console.print(f"Samples: {SAMPLES_FILE.relative_to(ROOT)}; {elapsed_s / 60:.1f} minutes.")
+    samples_file = QUICK_SAMPLES_FILE if quick else SAMPLES_FILE
+    samples_file.write_text(comparison_json(comparison))
+    console.print(f"Samples: {samples_file.relative_to(ROOT)}; {elapsed_s / 60:.1f} minutes.")
     return comparison
 
 

@@ -217,9 +217,10 @@ def _make_happen(cast: Cast) -> Happened | None:
 
 
 def _wait_for_receipts(cast: Cast, confirmed: set[int]) -> None:
-    """Until each group has all, or nothing new has come for a while."""
+    """Until each group has all, or nothing new has come for a while, or messages come again without end."""
     size, grown_at = -1, time.monotonic()
-    while time.monotonic() < grown_at + QUIET_S:
+    give_up_at = grown_at + LATE_TIMEOUT_S
+    while time.monotonic() < min(grown_at + QUIET_S, give_up_at):
         now = cast.receipt_bytes()
         if now != size:
             size, grown_at = now, time.monotonic()

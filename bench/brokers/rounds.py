@@ -101,6 +101,7 @@ class Rounds:
         if time.monotonic() > self.give_up_at:
             self.failures.append(f"{run}: {OUT_OF_TIME}")
             return
+        begun_at = time.monotonic()
         try:
             answers = part(self.stage, candidate)
         except NotHere as error:
@@ -110,6 +111,7 @@ class Rounds:
             log.warning("%s: %s: %s", run, type(error).__name__, error)
             self.failures.append(f"{run}: {type(error).__name__}")
             return
+        log.info("%s took %.1f s", run, time.monotonic() - begun_at)
         for variant, figures in answers.items():
             self.samples.append(Sample(question.key, variant, candidate.name, number, place, figures))
 
