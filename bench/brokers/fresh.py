@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import psutil
 
@@ -16,6 +16,7 @@ from bench.brokers.stage import Stage
 from bench.child import memory_bytes
 from bench.contender import Figures
 
+FILL_S = 120.0
 SETTLE_S = 6.0
 """What brokers hold back for a moment is written by then."""
 MB = 1e6
@@ -71,19 +72,31 @@ def fill(stage: Stage, candidate: Candidate, count: int) -> Mapping[str, Figures
     """Memory and disk with a backlog."""
     with stage.fresh_broker(candidate) as broker:
         before = memory_bytes("VmRSS", broker.pid)
-        run_bounded(_fill_group(candidate.make_client(broker.address), count), FILL_TIMEOUT_S)
+        held = run_bounded(fill_group(candidate.make_client(broker.address), count), FILL_TIMEOUT_S)
         time.sleep(SETTLE_S)
         figures = {
+            "held": held,
             "rss_before_mb": before / MB,
             "rss_mb": memory_bytes("VmRSS", broker.pid) / MB,
             "peak_rss_mb": memory_bytes("VmHWM", broker.pid) / MB,
-            "disk_bytes_per_message": broker.disk_bytes() / count,
+            "disk_bytes_per_message": broker.disk_bytes() / held,
         }
     return {"": figures}
 
 
-async def _fill_group(client: Client, count: int) -> None:
+async def fill_group(client: Client, count: int) -> int:
+    """Return how many messages there are: fewer than asked for where these take longer than FILL_S."""
     topology = Topology(f"backlog-{uuid.uuid4().hex[:8]}")
     await client.create(topology)
     await client.create_group(topology, "group-0")
-    await client.fill(topology, "group-0", (message(number, 0) for number in range(count)))
+    sent = 0
+    end_at = time.monotonic() + FILL_S
+
+    def messages() -> Iterator[tuple[bytes, bytes]]:
+        nonlocal sent
+        while sent < count and time.monotonic() < end_at:
+            sent += 1
+            yield message(sent, 0)
+
+    await client.fill(topology, "group-0", messages())
+    return sent

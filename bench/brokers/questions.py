@@ -19,7 +19,7 @@ from bench.brokers.asking import (
     share,
 )
 from bench.brokers.broker import Candidate, Order
-from bench.brokers.fresh import SETTLE_S, fill, operate, store
+from bench.brokers.fresh import FILL_S, SETTLE_S, fill, operate, store
 from bench.brokers.play import AWAY_S
 from bench.brokers.stage import Stage
 from bench.contender import Figure, Figures
@@ -75,17 +75,17 @@ FULL = Sizes(
     rounds=5,
     few_rounds=3,
     fewest_rounds=2,
-    throughput_s=2.5,
+    throughput_s=2.0,
     group_counts=(1, 2, 4),
-    fanout_s=1.2,
+    fanout_s=1.0,
     rates_per_s=(200, 500, 1_000, 2_000),
-    rate_s=1.2,
+    rate_s=0.8,
     worker_counts=(1, 2, 4),
     orders=(Order.KEYED, Order.TOTAL),
-    worker_s=0.8,
+    worker_s=0.6,
     stored_count=2_000,
     behaviour_count=200,
-    incident_s=6.0,
+    incident_s=4.0,
     backlog_count=1_000_000,
 )
 QUICK = Sizes(
@@ -176,8 +176,9 @@ _WORKER_KILLED = """\
 again after {away:g} s, as an orchestrator would. The slowest message tells how long its part of the messages waited:
 for another worker to take over, or for the new one. Durability plays no part: one mode of each system."""
 _BACKLOG = """\
-A broker that was just started gets {count:,} messages for one group that does not read, as its client sends without
-waiting for each. Memory is that of the broker's main process {settle:g} s later. One mode of each system."""
+A broker that was just started gets {count:,} messages for one group that does not read, or as many as its client sends
+in {seconds:g} s without waiting for each. Memory is that of the broker's main process {settle:g} s later. One mode of
+each system."""
 _OPERATING = """\
 A start without data until its ports accept, what runs then with its resident memory, and what its program and the
 runtime below that take on disk. One mode of each system."""
@@ -233,7 +234,7 @@ def _fanout(sizes: Sizes) -> Question:
             partial(rates, variant=str(groups), groups=groups, duration_s=sizes.fanout_s)
             for groups in sizes.group_counts
         ],
-        sizes.few_rounds,
+        sizes.fewest_rounds,
         variant_heading="groups",
     )
 
@@ -341,8 +342,9 @@ def _backlog(sizes: Sizes) -> Question:
     return Question(
         "backlog",
         "What a backlog costs",
-        _BACKLOG.format(count=sizes.backlog_count, settle=SETTLE_S),
+        _BACKLOG.format(count=sizes.backlog_count, seconds=FILL_S, settle=SETTLE_S),
         [
+            Figure("held", "messages held", 0),
             Figure("rss_before_mb", "RSS MB empty", 0),
             Figure("rss_mb", "RSS MB with the backlog", 0),
             Figure("peak_rss_mb", "peak RSS MB", 0),

@@ -8,17 +8,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from bench.brokers import __main__ as program
-from bench.brokers import asking
+from bench.brokers import asking, fresh
 from bench.brokers.asking import FEW_KEYS, recovery
 from bench.brokers.bounded import run_bounded
-from bench.brokers.broker import Broker, Candidate, Durability, NotHere, Order, Topology
+from bench.brokers.broker import Broker, Candidate, Client, Durability, NotHere, Order, Topology
 from bench.brokers.candidates import FILES, all_candidates, find_candidate
 from bench.brokers.disk import Disk, file_system_of
 from bench.brokers.fresh import processes
@@ -265,6 +266,23 @@ def test_work_of_a_client_is_given_up_in_time() -> None:
     with pytest.raises(TimeoutError):
         run_bounded(asyncio.sleep(60.0), 0.01)
     assert run_bounded(asyncio.sleep(0.0, "done"), 60.0) == "done"
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(60.0, 5), (0.0, 0)])
+def test_a_backlog_is_told_as_it_is_where_it_takes_too_long(
+    seconds: float, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Filled:
+        async def create(self, topology: Topology) -> None: ...
+
+        async def create_group(self, topology: Topology, group: str) -> None: ...
+
+        async def fill(self, topology: Topology, group: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
+            self.count = len(list(messages))
+
+    client = Filled()
+    monkeypatch.setattr(fresh, "FILL_S", seconds)
+    assert run_bounded(fresh.fill_group(cast("Client", client), 5), 60.0) == held == client.count
 
 
 def test_processes_are_counted_with_their_children() -> None:
