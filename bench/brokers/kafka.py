@@ -156,10 +156,12 @@ class KafkaConsumer:
                     await self._client.commit(own)
 
     async def close(self) -> None:
-        """What was acknowledged is committed, where the broker still answers."""
-        if self._committing is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._committing, CLOSE_TIMEOUT_S)
+        """What was acknowledged is committed and the group is left, where the broker still answers."""
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if self._committing is not None:
+                    await self._committing
+                await self._client.stop()
 
 
 class Joined(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -233,13 +235,13 @@ class KafkaClient:
         )
         membership = Joined(client, replay=replay)
         client.subscribe([topology.name], listener=membership)
-        async with client:
+        consumer = KafkaConsumer(client)
+        try:
+            await client.start()
             await membership.joined.wait()
-            consumer = KafkaConsumer(client)
-            try:
-                yield consumer
-            finally:
-                await consumer.close()
+            yield consumer
+        finally:
+            await consumer.close()
 
 
 def _version() -> str | None:

@@ -19,6 +19,7 @@ from bench.brokers.asking import (
     share,
 )
 from bench.brokers.broker import Candidate, Order
+from bench.brokers.consuming import SLOW_AMONG
 from bench.brokers.fresh import FILL_S, SETTLE_S, fill, operate, store
 from bench.brokers.play import AWAY_S
 from bench.brokers.stage import Stage
@@ -41,8 +42,8 @@ class Question:
     variant_heading: str = ""
     levels_apart: bool = True
     """Each durability level has a table and a chart of its own. Else only one mode of each system is asked."""
-    one_mode: bool = False
-    """One mode of each system is asked though the levels are apart: for a quick comparison."""
+    one_of_a_house: bool = False
+    """One candidate by the first word of its system is asked: for a quick comparison."""
     of_mocks_too: bool = False
     at_once: bool = False
     """Candidates are asked at the same time, with other such questions: nothing is timed that counts."""
@@ -156,10 +157,10 @@ _STORED = """\
 data folder, in blocks, {settle:g} s after the last confirmation. All brokers at the same time: nothing is timed.
 Durability hardly matters: one mode of each system."""
 _WORKERS = """\
-1,000 messages/s of {keys} keys for {seconds:g} s to one group; each keeps its worker busy for {handling_ms:g} ms, as a
-wait for another system would. Late is a message that is handled after one that was published later: of all messages,
-and of those with its key. Keyed and total are each broker's own means for order; plain is the control. The waiting
-decides, not durability: one mode of each system."""
+1,000 messages/s of {keys} keys for {seconds:g} s to one group; each keeps its worker busy as a wait for another system
+would, for {handling_ms:g} ms on average: one of {slow_among}, by chance, for {slow_ms:g} ms. Late is a message that is
+handled after one that was published later: of all messages, and of those with its key. Keyed and total are each
+broker's own means for order; plain is the control. The waiting decides, not durability: one mode of each system."""
 _BEHAVIOUR = """\
 Of {count} messages. A late group is made after they were published. A group that has read everything asks to read
 again. A worker takes some messages and leaves without acknowledging: do all of them come again? For order, as many are
@@ -259,7 +260,13 @@ def _workers(sizes: Sizes) -> Question:
     return Question(
         "workers",
         "What more workers in a group gain, and what becomes of order",
-        _WORKERS.format(keys=FEW_KEYS, seconds=sizes.worker_s, handling_ms=HANDLING_MS),
+        _WORKERS.format(
+            keys=FEW_KEYS,
+            seconds=sizes.worker_s,
+            handling_ms=HANDLING_MS,
+            slow_among=SLOW_AMONG,
+            slow_ms=HANDLING_MS * 0.5 * (1 + SLOW_AMONG),
+        ),
         [
             Figure("handled_per_s", "handled messages/s", 0),
             Figure("late_percent", "late %", 1),
@@ -321,7 +328,7 @@ def _broker_killed(sizes: Sizes) -> Question:
         ],
         [partial(kill_broker, duration_s=sizes.incident_s)],
         sizes.fewest_rounds,
-        one_mode=sizes.hasty,
+        one_of_a_house=sizes.hasty,
         at_once=sizes.hasty,
     )
 

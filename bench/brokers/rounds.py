@@ -7,11 +7,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.brokers.broker import Candidate, Durability, NotHere
 from bench.brokers.questions import Ask, Question
 from bench.brokers.samples import Sample
-from bench.brokers.stage import Stage, all_at_once
+from bench.brokers.stage import Stage, run_together
 
 OUT_OF_TIME = "OutOfTime"
 
@@ -24,10 +25,14 @@ OnRun = Callable[[str], None]
 def asked(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Of whom: no mock where something is timed, and of modes that differ in durability alone perhaps the first."""
     chosen = [candidate for candidate in candidates if question.of_mocks_too or not candidate.is_mock]
-    if question.levels_apart and not question.one_mode:
-        return chosen
-    first_of_system = {candidate.system: candidate for candidate in reversed(chosen)}
-    return [candidate for candidate in chosen if first_of_system[candidate.system] is candidate]
+    if question.one_of_a_house:
+        return _first_by(chosen, lambda candidate: candidate.system.partition(" ")[0])
+    return chosen if question.levels_apart else _first_by(chosen, lambda candidate: candidate.system)
+
+
+def _first_by(candidates: Sequence[Candidate], name: Callable[[Candidate], str]) -> list[Candidate]:
+    first = {name(candidate): candidate for candidate in reversed(candidates)}
+    return [candidate for candidate in candidates if first[name(candidate)] is candidate]
 
 
 def run_count(questions: Sequence[Question], candidates: Sequence[Candidate], *, warm_up: bool) -> int:
@@ -74,16 +79,15 @@ class Rounds:
                 self._ask_in_turn(question)
 
     def _ask_together(self, questions: Sequence[Question]) -> None:
-        with all_at_once() as pool:
-            runs = [
-                pool.submit(self._tell_and_ask, question, part, candidate, number, 0)
+        run_together(
+            [
+                partial(self._tell_and_ask, question, part, candidate, number, 0)
                 for question in questions
                 for number in range(question.repetitions)
                 for part in question.parts
                 for candidate in asked(question, self.candidates)
             ]
-            for run in runs:
-                run.result()
+        )
 
     def _ask_in_turn(self, question: Question) -> None:
         chosen = asked(question, self.candidates)

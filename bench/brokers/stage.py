@@ -5,37 +5,49 @@ from __future__ import annotations
 import logging
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
+from bench.brokers.bounded import ENDING
 from bench.brokers.broker import Broker, Candidate
 from bench.errors import BenchmarkFailed
 from compose.errors import OperatorError
 
 ALL_AT_ONCE = 8
+KILL_INTERVAL_S = 0.1
 TROUBLE = (BenchmarkFailed, OperatorError, OSError, subprocess.SubprocessError)
 """What a broker raises that cannot be started here or stopped: its files are missing, or it says why, or nothing."""
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
-@contextmanager
-def all_at_once() -> Iterator[ThreadPoolExecutor]:
-    """Threads. When this program is to end, what they wait for is killed, so that they end soon too."""
+def run_together(work: Sequence[Callable[[], Result]]) -> list[Result]:
+    """In threads. When this program is to end, what they wait for is killed, so that they end soon too."""
     with ThreadPoolExecutor(ALL_AT_ONCE) as pool:
+        runs = [pool.submit(each) for each in work]
         try:
-            yield pool
+            return [run.result() for run in runs]
         except (KeyboardInterrupt, SystemExit):
+            ENDING.set()
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    child.kill()
+            while wait(runs, timeout=KILL_INTERVAL_S).not_done:
+                _kill_children()
             raise
+
+
+def _kill_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 @dataclass(frozen=True)
@@ -57,14 +69,11 @@ class Stage:
             )
             made: list[tuple[Candidate, Broker]] = []
             stack.callback(_stop_all, made)
-            with all_at_once() as pool:
-                starting = [
-                    pool.submit(_start, candidate, folder / f"broker-{place}", made)
-                    for place, candidate in enumerate(candidates)
-                ]
-                started = {
-                    candidate.name: future.result() for candidate, future in zip(candidates, starting, strict=True)
-                }
+            starting = [
+                partial(_start, candidate, folder / f"broker-{place}", made)
+                for place, candidate in enumerate(candidates)
+            ]
+            started = dict(zip([candidate.name for candidate in candidates], run_together(starting), strict=True))
             yield cls(
                 folder,
                 brokers={name: found for name, found in started.items() if not isinstance(found, str)},
@@ -106,9 +115,7 @@ def _start(candidate: Candidate, folder: Path, made: list[tuple[Candidate, Broke
 
 
 def _stop_all(made: Sequence[tuple[Candidate, Broker]]) -> None:
-    with ThreadPoolExecutor(ALL_AT_ONCE) as pool:
-        for candidate, broker in made:
-            pool.submit(_stop, candidate, broker)
+    run_together([partial(_stop, candidate, broker) for candidate, broker in made])
 
 
 def _stop(candidate: Candidate, broker: Broker) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +17,10 @@ from typing import cast
 import pytest
 
 from bench.brokers import __main__ as program
-from bench.brokers import asking, fresh
+from bench.brokers import asking, bounded, fresh
 from bench.brokers.asking import FEW_KEYS, recovery
 from bench.brokers.bounded import run_bounded
-from bench.brokers.broker import Broker, Candidate, Client, Durability, NotHere, Order, Topology
+from bench.brokers.broker import Broker, BrokerLost, Candidate, Client, Durability, NotHere, Order, Topology
 from bench.brokers.candidates import FILES, all_candidates, find_candidate
 from bench.brokers.disk import Disk, file_system_of
 from bench.brokers.fresh import processes
@@ -268,6 +269,22 @@ def test_work_of_a_client_is_given_up_in_time() -> None:
     assert run_bounded(asyncio.sleep(0.0, "done"), 60.0) == "done"
 
 
+def test_what_a_client_raises_is_raised_as_it_is() -> None:
+    async def refuse() -> None:
+        raise BrokerLost("refused")
+
+    with pytest.raises(BrokerLost, match="refused"):
+        run_bounded(refuse(), 60.0)
+
+
+def test_work_of_a_client_ends_when_the_program_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = threading.Event()
+    ending.set()
+    monkeypatch.setattr(bounded, "ENDING", ending)
+    with pytest.raises(TimeoutError, match="to end"):
+        run_bounded(asyncio.sleep(60.0), 60.0)
+
+
 @pytest.mark.parametrize(("seconds", "held"), [(60.0, 5), (0.0, 0)])
 def test_a_backlog_is_told_as_it_is_where_it_takes_too_long(
     seconds: float, held: int, monkeypatch: pytest.MonkeyPatch
@@ -312,7 +329,12 @@ def test_a_job_survives_its_way_to_the_program(tmp_path: Path, monkeypatch: pyte
 def test_a_quick_comparison_asks_less_and_one_mode_where_that_is_long() -> None:
     candidates = all_candidates()
     quick = {question.key: question for question in make_questions(quick=True)}
-    assert len(asked(quick["broker-killed"], candidates)) == 5
+    assert [one.system for one in asked(quick["broker-killed"], candidates)] == [
+        "Kafka",
+        "RabbitMQ streams",
+        "ActiveMQ",
+    ]
+    assert len(asked(quick["workers"], candidates)) == 5
     assert len(asked(quick["throughput"], candidates)) == 7
     assert QUICK.fewest_rounds == 1 < FULL.fewest_rounds
 

@@ -17,6 +17,7 @@ from rstream import ConfirmationStatus, RawMessage
 
 from bench.brokers import rabbitmq_streams
 from bench.brokers.broker import IN_FLIGHT, BrokerLost, Order, Topology
+from bench.brokers.consuming import slowness
 from bench.brokers.job import Step
 from bench.brokers.journal import Confirmation, Journal, read_journal
 from bench.brokers.kafka import DEFAULTS, KafkaConsumer
@@ -103,6 +104,14 @@ def test_what_was_not_confirmed_is_published_again(tmp_path: Path) -> None:
     assert sorted(one.number for one in confirmed) == [0, 1, 2]
 
 
+def test_handling_takes_one_on_average_and_much_longer_for_a_few() -> None:
+    """By chance: each of several workers in turn gets slow ones."""
+    found = [slowness(number) for number in range(16_000)]
+    assert sum(found) / len(found) == pytest.approx(1.0, abs=0.05)
+    assert set(found) == {0.5, 8.5}
+    assert all(8.5 in found[worker::4] for worker in range(4))
+
+
 @dataclass
 class NotedProducer:
     """Confirms at once."""
@@ -159,6 +168,8 @@ class NotedMember:
 
     def assignment(self) -> set[TopicPartition]:
         return self.assigned
+
+    async def stop(self) -> None: ...
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         self.committed.append(dict(offsets))
