@@ -104,7 +104,7 @@ def _nobody_is_first(facts: Facts) -> tuple[bool, str]:
         for page, disk in pairs
         if _first(facts, page, PAGE_CACHE_LEVEL) and _first(facts, disk, DISK_LEVEL)
     ]
-    told = "no system is first at both levels" if not both else f"{both[0][0]} is first at both levels"
+    told = "no system is first at both levels" if not both else f"{' and '.join(both[0])} are first at their levels"
     return not both, f"{told}; look at the ladder of latencies, and at the rate at which your logs grow"
 
 

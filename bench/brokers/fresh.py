@@ -16,7 +16,7 @@ from bench.brokers.stage import Stage
 from bench.child import memory_bytes
 from bench.contender import Figures
 
-FILL_S = 120.0
+FILL_S = 100.0
 SETTLE_S = 6.0
 """What brokers hold back for a moment is written by then."""
 MB = 1e6
