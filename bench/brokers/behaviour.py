@@ -7,7 +7,7 @@ import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from bench.brokers.broker import Client, Consumer, NotOffered, Order, Topology
+from bench.brokers.broker import BrokerLost, Client, Consumer, NotOffered, Order, Publisher, Topology
 from bench.brokers.journal import count_late
 from bench.brokers.messages import message, number_and_due
 
@@ -16,6 +16,7 @@ ASKING_TIMEOUT_S = 180.0
 """For all of it."""
 QUIET_S = 3.0
 """When nothing has come for so long, nothing comes any more; longer than a message stays hidden at SQS."""
+TRY_AGAIN_INTERVAL_S = 0.05
 WORKERS = 2
 
 
@@ -65,9 +66,20 @@ async def behaviour_of(client: Client, count: int) -> Behaviour:
 
 
 async def publish_all(client: Client, topology: Topology, count: int) -> None:
-    """All at once, each confirmed."""
+    """All at once, each until it is confirmed."""
     async with client.publisher(topology) as publisher:
-        await asyncio.gather(*(publisher.publish(*message(number, 0)) for number in range(count)))
+        await asyncio.gather(*(_publish(publisher, number) for number in range(count)))
+
+
+async def _publish(publisher: Publisher, number: int) -> None:
+    """Again where the broker refuses: it may accept before what it was told to hold is there again."""
+    while True:
+        try:
+            await publisher.publish(*message(number, 0))
+        except BrokerLost:
+            await asyncio.sleep(TRY_AGAIN_INTERVAL_S)
+        else:
+            return
 
 
 async def _read_while_publishing(client: Client, topology: Topology, count: int) -> tuple[list[int], int]:
@@ -104,7 +116,7 @@ async def _count_late(client: Client, order: Order, count: int) -> int:
     await client.create_group(topology, "group")
     async with client.publisher(topology) as publisher:
         for number in range(count):
-            await publisher.publish(*message(number, 0))
+            await _publish(publisher, number)
     numbers: list[int] = []
     async with AsyncExitStack() as stack:
         workers = [

@@ -19,6 +19,7 @@ import pytest
 
 from bench.brokers.asking import FEW_KEYS, HANDLING_MS
 from bench.brokers.behaviour import behaviour_of, publish_all, read
+from bench.brokers.bounded import PUBLISH_TIMEOUT_S, run_bounded
 from bench.brokers.broker import Broker, Candidate, NotHere, NotOffered, Order, Topology
 from bench.brokers.candidates import FILES, find_candidate
 from bench.brokers.fresh import processes
@@ -116,7 +117,7 @@ def test_what_was_confirmed_outlives_sigkill(started: Started) -> None:
     asyncio.run(create())
     broker.stop()
     broker.start()
-    asyncio.run(publish_all(client, topology, COUNT))
+    run_bounded(publish_all(client, topology, COUNT), PUBLISH_TIMEOUT_S)
     broker.kill()
     broker.start()
     assert sorted(set(asyncio.run(read_all()))) == list(range(COUNT))

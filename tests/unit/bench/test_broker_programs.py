@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
 from aiokafka import TopicPartition
 from rstream import ConfirmationStatus, RawMessage
 
-from bench.brokers import rabbitmq_streams
-from bench.brokers.broker import IN_FLIGHT, BrokerLost, Order, Topology
+from bench.brokers import behaviour, rabbitmq_streams
+from bench.brokers.bounded import run_bounded
+from bench.brokers.broker import IN_FLIGHT, BrokerLost, Client, Order, Topology
 from bench.brokers.consuming import slowness
 from bench.brokers.job import Step
 from bench.brokers.journal import Confirmation, Journal, read_journal
@@ -102,6 +104,19 @@ def test_what_was_not_confirmed_is_published_again(tmp_path: Path) -> None:
     confirmed = publish(publisher, tmp_path / "journal", lambda now_ns: ((number, now_ns) for number in range(3)))
     assert sorted(number for number, _due, _called in publisher.calls) == [0, 1, 1, 2]
     assert sorted(one.number for one in confirmed) == [0, 1, 2]
+
+
+def test_what_a_broker_refuses_just_after_its_start_is_published_again() -> None:
+    """In the questions about behaviour too."""
+    publisher = NotedPublisher(failing_once={0, 2})
+
+    class OfOne:
+        @asynccontextmanager
+        async def publisher(self, topology: Topology) -> AsyncIterator[NotedPublisher]:
+            yield publisher
+
+    run_bounded(behaviour.publish_all(cast("Client", OfOne()), Topology("name"), 3), 5.0)
+    assert sorted(number for number, _due, _called in publisher.calls) == [0, 0, 1, 2, 2]
 
 
 def test_handling_takes_one_on_average_and_much_longer_for_a_few() -> None:
