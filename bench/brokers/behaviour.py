@@ -7,12 +7,16 @@ import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from bench.brokers.broker import Client, Consumer, NotOffered, Topology
+from bench.brokers.broker import BrokerLost, Client, Consumer, NotOffered, Order, Publisher, Topology
+from bench.brokers.journal import count_late
 from bench.brokers.messages import message, number_and_due
 
 ANSWER_TIMEOUT_S = 40.0
+ASKING_TIMEOUT_S = 180.0
+"""For all of it."""
 QUIET_S = 3.0
 """When nothing has come for so long, nothing comes any more; longer than a message stays hidden at SQS."""
+TRY_AGAIN_INTERVAL_S = 0.05
 WORKERS = 2
 
 
@@ -33,33 +37,49 @@ class Behaviour:
     """What a worker took and did not acknowledge before it left."""
     redelivered: int
     """How many of these came again."""
+    late_plain: int
+    """Published one by one, then read by two workers: how many came after a later one."""
+    late_ordered: int
+    """The same where total order was asked for."""
 
 
 async def behaviour_of(client: Client, count: int) -> Behaviour:
-    """Ask everything. Raises BrokerLost, TimeoutError."""
+    """Ask everything. Raises BrokerLost, TimeoutError; not bounded in time."""
     topology = Topology(f"behaviour-{uuid.uuid4().hex[:8]}", WORKERS)
     await client.create(topology)
     for group in ("first", "second", "forgetful"):
         await client.create_group(topology, group)
-    async with asyncio.timeout(ANSWER_TIMEOUT_S * 3):
-        shares, second = await _read_while_publishing(client, topology, count)
-        await client.create_group(topology, "late")
-        taken, redelivered = await _redelivered(client, topology)
-        return Behaviour(
-            published=count,
-            each_of_two_groups=min(sum(shares), second),
-            smaller_share=min(shares),
-            late_group=await _count(client, topology, "late"),
-            replayed=await _count(client, topology, "first", replay=True),
-            taken=taken,
-            redelivered=redelivered,
-        )
+    shares, second = await _read_while_publishing(client, topology, count)
+    await client.create_group(topology, "late")
+    taken, redelivered = await _redelivered(client, topology)
+    return Behaviour(
+        published=count,
+        each_of_two_groups=min(sum(shares), second),
+        smaller_share=min(shares),
+        late_group=await _count(client, topology, "late"),
+        replayed=await _count(client, topology, "first", replay=True),
+        taken=taken,
+        redelivered=redelivered,
+        late_plain=await _count_late(client, Order.NONE, count),
+        late_ordered=await _count_late(client, Order.TOTAL, count),
+    )
 
 
 async def publish_all(client: Client, topology: Topology, count: int) -> None:
-    """All at once, each confirmed."""
+    """All at once, each until it is confirmed."""
     async with client.publisher(topology) as publisher:
-        await asyncio.gather(*(publisher.publish(*message(number, 0)) for number in range(count)))
+        await asyncio.gather(*(_publish(publisher, number) for number in range(count)))
+
+
+async def _publish(publisher: Publisher, number: int) -> None:
+    """Again where the broker refuses: it may accept before what it was told to hold is there again."""
+    while True:
+        try:
+            await publisher.publish(*message(number, 0))
+        except BrokerLost:
+            await asyncio.sleep(TRY_AGAIN_INTERVAL_S)
+        else:
+            return
 
 
 async def _read_while_publishing(client: Client, topology: Topology, count: int) -> tuple[list[int], int]:
@@ -75,9 +95,9 @@ async def _read_while_publishing(client: Client, topology: Topology, count: int)
     return got[:2], got[2] + got[3]
 
 
-async def read(worker: Consumer, published: asyncio.Event | None = None) -> list[int]:
-    """The numbers of what comes until it is quiet, after the publishing."""
-    numbers: list[int] = []
+async def read(worker: Consumer, published: asyncio.Event | None = None, numbers: list[int] | None = None) -> list[int]:
+    """The numbers of what comes until it is quiet, after the publishing; behind `numbers`, which workers may share."""
+    numbers = [] if numbers is None else numbers
     while True:
         try:
             values = await asyncio.wait_for(worker.receive(), QUIET_S)
@@ -87,6 +107,23 @@ async def read(worker: Consumer, published: asyncio.Event | None = None) -> list
             continue
         numbers += [number_and_due(value)[0] for value in values]
         await worker.acknowledge()
+
+
+async def _count_late(client: Client, order: Order, count: int) -> int:
+    """Of what is published one after the other and lies there when two workers begin to read."""
+    topology = Topology(f"order-{uuid.uuid4().hex[:8]}", WORKERS, order)
+    await client.create(topology)
+    await client.create_group(topology, "group")
+    async with client.publisher(topology) as publisher:
+        for number in range(count):
+            await _publish(publisher, number)
+    numbers: list[int] = []
+    async with AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(client.consumer(topology, "group", place)) for place in range(WORKERS)
+        ]
+        await asyncio.gather(*(read(worker, numbers=numbers) for worker in workers))
+    return count_late(dict.fromkeys(numbers))
 
 
 async def _count(client: Client, topology: Topology, group: str, *, replay: bool = False) -> int:

@@ -7,7 +7,7 @@ workers of a group share its messages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +26,10 @@ class BrokerLost(Exception):
 
 class NotOffered(Exception):
     """The broker has no such thing; the message says what it has instead."""
+
+
+class NotHere(Exception):
+    """This machine lacks what a question needs; the message says how to get it."""
 
 
 class Durability(StrEnum):
@@ -51,6 +55,11 @@ class Topology:
     name: str
     worker_count: int = 1
     order: Order = Order.NONE
+
+    @property
+    def log_count(self) -> int:
+        """Of how many logs a broker that shares by log makes it, the same for all of them."""
+        return 1 if self.order is Order.TOTAL else self.worker_count
 
 
 class Publisher(Protocol):
@@ -104,6 +113,10 @@ class Broker(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def pids(self) -> Sequence[int]:
+        """Of all that runs for it; children of these aside."""
+
     def start(self) -> None:
         """Return when it answers; on the data that is there. Raises BenchmarkFailed."""
 
@@ -115,6 +128,9 @@ class Broker(Protocol):
 
     def disk_bytes(self) -> int:
         """What its data take on disk now."""
+
+    def installed_bytes(self) -> int:
+        """What its program and the runtime below that take on disk."""
 
 
 class BrokerFactory(Protocol):
@@ -143,11 +159,13 @@ class Candidate:
     make_client: ClientFactory
     find_version: VersionFinder
     how_to_get: str
-    """The next step where `find_version` finds none."""
+    """The next step where it cannot be started."""
+    notes: Mapping[str, str]
+    """What one must know of it to read its figures, by the key of a question."""
     is_mock: bool = False
 
 
 class VersionFinder(Protocol):
-    """The version that would be started here; None when there is none."""
+    """The version that would be started here, with that of its runtime; None when there is none."""
 
     def __call__(self) -> str | None: ...

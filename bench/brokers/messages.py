@@ -1,5 +1,4 @@
-"""What is published: records of the benchmark's log, each behind its number and the moment at which it was "
-"due. Pure."""
+"""What is published: records of the benchmark's log, each behind its number and the moment it was due. Pure."""
 
 from __future__ import annotations
 
@@ -30,9 +29,9 @@ def records() -> tuple[tuple[bytes, bytes], ...]:
     return tuple(zip(parsed.addresses, parsed.values, strict=True))
 
 
-def message(number: int, due_ns: int) -> tuple[bytes, bytes]:
-    """Key and value. All of it is text, because one of the brokers takes nothing else."""
-    key, record = records()[number % RECORD_COUNT]
+def message(number: int, due_ns: int, key_count: int = RECORD_COUNT) -> tuple[bytes, bytes]:
+    """Key and value, of the first `key_count` records. All of it is text: one of the brokers takes nothing else."""
+    key, record = records()[number % key_count]
     return key, b"%0*x%0*x%s" % (_NUMBER_DIGITS, number, _DUE_DIGITS, due_ns, record)
 
 
@@ -41,9 +40,9 @@ def number_and_due(value: bytes) -> tuple[int, int]:
     return int(value[:_NUMBER_DIGITS], 16), int(value[_NUMBER_DIGITS:_PREFIX_BYTES], 16)
 
 
-def key_number(number: int) -> int:
+def key_number(number: int, key_count: int = RECORD_COUNT) -> int:
     """A number for the key of a message: equal for equal keys."""
-    return zlib.crc32(records()[number % RECORD_COUNT][0])
+    return zlib.crc32(records()[number % key_count][0])
 
 
 def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

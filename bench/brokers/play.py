@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
+from bench.brokers.bounded import TOPOLOGY_TIMEOUT_S, run_bounded
 from bench.brokers.broker import Broker, Candidate, Order, Topology
 from bench.brokers.job import Job, Step
-from bench.brokers.journal import RECEIPT_BYTES, Confirmation, Receipt, read_confirmations, read_receipts
+from bench.brokers.journal import LINE_BYTES, Confirmation, Receipt, read_journal
+from bench.brokers.messages import RECORD_COUNT
 from bench.child import Child, Meter
 from bench.contender import Figures
 
@@ -46,6 +47,19 @@ class Play:
     order: Order = Order.NONE
     handling_ms: float = 0.0
     incident: Incident = Incident.NONE
+    key_count: int = RECORD_COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """The moments of an incident, by the monotonic clock."""
+
+    killed_ns: int
+    """SIGKILL is sent."""
+    gone_ns: int
+    """The process is gone, and is started again: at once for a broker, after AWAY_S for a worker."""
+    answered_ns: int
+    """The new process answers, or is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +70,7 @@ class Outcome:
     receipts: Sequence[Sequence[Sequence[Receipt]]]
     """By group, by worker."""
     used: Figures
-    happened_ns: int
-    """When the incident was, by the monotonic clock."""
+    happened: Happened | None
 
 
 @dataclass
@@ -99,7 +112,17 @@ class Cast:
     ) -> tuple[Child, Job]:
         folder = self.folder / name
         folder.mkdir()
-        job = Job(self.candidate.name, self.broker.address, self.topology, folder, steps, group, worker, handling_ms)
+        job = Job(
+            self.candidate.name,
+            self.broker.address,
+            self.topology,
+            folder,
+            steps,
+            group,
+            worker,
+            handling_ms,
+            self.play.key_count,
+        )
         return self.stack.enter_context(Child.start(module, job.environment(), folder)), job
 
     @property
@@ -110,7 +133,11 @@ class Cast:
         """By group, by worker; a worker that was started again is still the same."""
         return [
             [
-                [receipt for _child, job in self.workers[group, worker] for receipt in read_receipts(job.journal)]
+                [
+                    receipt
+                    for _child, job in self.workers[group, worker]
+                    for receipt in read_journal(job.journal, Receipt)
+                ]
                 for worker in range(self.play.workers)
             ]
             for group in range(self.play.groups)
@@ -125,24 +152,40 @@ class Cast:
             child.terminate()
 
 
-def perform(candidate: Candidate, broker: Broker, play: Play, folder: Path) -> Outcome:
-    """Run it in an empty folder. Raises BenchmarkFailed when something did not do its work."""
+def prepare(candidate: Candidate, broker: Broker, play: Play) -> Topology:
+    """What is published to and read from, made for one run. Raises TimeoutError."""
     topology = Topology(f"play-{uuid.uuid4().hex[:8]}", play.workers, play.order)
-    asyncio.run(_create(candidate, broker, topology, play.groups))
+    run_bounded(_create(candidate, broker, topology, play.groups), TOPOLOGY_TIMEOUT_S)
+    return topology
+
+
+def perform(
+    candidate: Candidate,
+    broker: Broker,
+    topology: Topology,
+    play: Play,
+    folder: Path,
+    watching: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Outcome:
+    """Run it in an empty folder; `watching` is open while messages are published and confirmed, and no longer.
+
+    Raises BenchmarkFailed when something did not do its work.
+    """
     with ExitStack() as stack:
         cast = Cast(candidate, broker, topology, play, folder, stack)
         cast.start()
         child, job = cast.publisher
-        meter = Meter(broker.pid, *cast.pids)
-        job.go.touch()
-        happened_ns = _make_happen(cast)
-        duration_s = sum(step.duration_s for step in play.steps)
-        child.wait_until(job.done.exists, "every confirmation", duration_s + LATE_TIMEOUT_S)
-        confirmations = read_confirmations(job.journal)
+        with watching():
+            meter = Meter(broker.pid, *cast.pids)
+            job.go.touch()
+            happened = _make_happen(cast)
+            duration_s = sum(step.duration_s for step in play.steps)
+            child.wait_until(job.done.exists, "every confirmation", duration_s + LATE_TIMEOUT_S)
+        confirmations = read_journal(job.journal, Confirmation)
         _wait_for_receipts(cast, {confirmation.number for confirmation in confirmations})
         used = meter.stop() if play.incident is Incident.NONE else {}
         cast.terminate()
-        return Outcome(confirmations, cast.receipts(), used, happened_ns)
+        return Outcome(confirmations, cast.receipts(), used, happened)
 
 
 async def _create(candidate: Candidate, broker: Broker, topology: Topology, group_count: int) -> None:
@@ -152,33 +195,36 @@ async def _create(candidate: Candidate, broker: Broker, topology: Topology, grou
         await client.create_group(topology, f"group-{group}")
 
 
-def _make_happen(cast: Cast) -> int:
-    """Return the moment; 0 when nothing is to happen."""
+def _make_happen(cast: Cast) -> Happened | None:
+    """Return when it was done; None when nothing is to happen."""
     if cast.play.incident is Incident.NONE:
-        return 0
+        return None
     time.sleep(sum(step.duration_s for step in cast.play.steps) / 2)
-    happened_ns = time.monotonic_ns()
+    killed_ns = time.monotonic_ns()
     if cast.play.incident is Incident.BROKER_KILLED:
         cast.broker.kill()
+        gone_ns = time.monotonic_ns()
         cast.broker.start()
-        return happened_ns
-    [(child, _job)] = cast.workers[0, 0]
-    child.kill()
-    time.sleep(AWAY_S)
-    again, job = cast.start_worker(0, 0, again="-again")
-    cast.workers[0, 0].append((again, job))
-    again.wait_until(job.ready.exists, "its connection", READY_TIMEOUT_S)
-    return happened_ns
+    else:
+        [(child, _job)] = cast.workers[0, 0]
+        child.kill()
+        time.sleep(AWAY_S)
+        gone_ns = time.monotonic_ns()
+        again, job = cast.start_worker(0, 0, again="-again")
+        cast.workers[0, 0].append((again, job))
+        again.wait_until(job.ready.exists, "its connection", READY_TIMEOUT_S)
+    return Happened(killed_ns, gone_ns, time.monotonic_ns())
 
 
 def _wait_for_receipts(cast: Cast, confirmed: set[int]) -> None:
-    """Until each group has all, or nothing new has come for a while."""
+    """Until each group has all, or nothing new has come for a while, or messages come again without end."""
     size, grown_at = -1, time.monotonic()
-    while time.monotonic() < grown_at + QUIET_S:
+    give_up_at = grown_at + LATE_TIMEOUT_S
+    while time.monotonic() < min(grown_at + QUIET_S, give_up_at):
         now = cast.receipt_bytes()
         if now != size:
             size, grown_at = now, time.monotonic()
-            if now >= len(confirmed) * RECEIPT_BYTES * cast.play.groups and _all_there(cast, confirmed):
+            if now >= len(confirmed) * LINE_BYTES * cast.play.groups and _all_there(cast, confirmed):
                 return
         time.sleep(LOOK_INTERVAL_S)
 

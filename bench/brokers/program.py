@@ -7,7 +7,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -101,9 +101,14 @@ def accepts(port: int) -> bool:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Blocks of all files: what a file only reserves does not count."""
+    """Of all files below it."""
+    return files_bytes(folder.rglob("*"))
+
+
+def files_bytes(paths: Iterable[Path]) -> int:
+    """Blocks of the files among these: what a file only reserves does not count."""
     total = 0
-    for path in folder.rglob("*"):
+    for path in paths:
         with suppress(FileNotFoundError):  # brokers remove files while one looks
             status = path.lstat()
             total += status.st_blocks * BLOCK_BYTES if path.is_file() else 0

@@ -15,9 +15,10 @@ from bench.brokers.broker import IN_FLIGHT, BrokerLost, Publisher
 from bench.brokers.candidates import find_candidate
 from bench.brokers.job import Job, Step
 from bench.brokers.journal import Journal
-from bench.brokers.messages import message, records
+from bench.brokers.messages import RECORD_COUNT, message, records
 
 NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
 TRY_AGAIN_INTERVAL_S = 0.05
 LOOK_INTERVAL_S = 0.002
 
@@ -37,23 +38,25 @@ def due_moments(steps: Sequence[Step], started_at_ns: int) -> Iterator[tuple[int
         begin_ns = end_ns
 
 
-async def publish_all(publisher: Publisher, due: Iterator[tuple[int, int]], journal: Journal) -> None:
-    """Each when it is due, at most IN_FLIGHT at a time; handed to the client in their order."""
+async def publish_all(
+    publisher: Publisher, due: Iterator[tuple[int, int]], journal: Journal, key_count: int = RECORD_COUNT
+) -> None:
+    """Each when it is due and never before, at most IN_FLIGHT at a time; handed to the client in their order."""
     free = asyncio.Semaphore(IN_FLIGHT)
     async with asyncio.TaskGroup() as tasks:
         await free.acquire()
         for number, due_ns in due:
-            early_ns = due_ns - time.monotonic_ns()
-            if early_ns > 0:
-                await asyncio.sleep(early_ns / NS_PER_S)
-            task = tasks.create_task(publish(publisher, number, due_ns, journal))
+            while (early_ns := due_ns - time.monotonic_ns()) > 0:
+                # uvloop's timers are whole milliseconds, and rounded: half a one may be missing.
+                await asyncio.sleep(-(-early_ns // NS_PER_MS) / 1e3)
+            task = tasks.create_task(publish(publisher, number, due_ns, journal, key_count))
             task.add_done_callback(lambda _done: free.release())
             await free.acquire()
 
 
-async def publish(publisher: Publisher, number: int, due_ns: int, journal: Journal) -> None:
+async def publish(publisher: Publisher, number: int, due_ns: int, journal: Journal, key_count: int) -> None:
     """Again until it is confirmed."""
-    key, value = message(number, due_ns)
+    key, value = message(number, due_ns, key_count)
     while True:
         try:
             await publisher.publish(key, value)
@@ -73,7 +76,7 @@ async def run(job: Job) -> None:
         while not job.go.exists():
             await asyncio.sleep(LOOK_INTERVAL_S)
         due = due_moments(job.steps, time.monotonic_ns())
-        await publish_all(publisher, due, journal)
+        await publish_all(publisher, due, journal, job.key_count)
         job.done.touch()
         await asyncio.Event().wait()
 

@@ -6,14 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench.brokers.asking import HANDLING_MS, behave, climb, count_syncs, fill, kill, rates, share, store
+from bench.brokers.asking import (
+    FEW_KEYS,
+    HANDLING_MS,
+    RATE_DURING_INCIDENT_PER_S,
+    behave,
+    climb,
+    count_syncs,
+    kill_broker,
+    kill_worker,
+    rates,
+    share,
+)
 from bench.brokers.broker import Candidate, Order
-from bench.brokers.play import Incident
+from bench.brokers.consuming import SLOW_AMONG
+from bench.brokers.fresh import FILL_S, SETTLE_S, fill, operate, store
+from bench.brokers.play import AWAY_S
 from bench.brokers.stage import Stage
 from bench.contender import Figure, Figures
 
 Ask = Callable[[Stage, Candidate], Mapping[str, Figures]]
-"""Returns figures by variant. Raises BenchmarkFailed."""
+"""Returns figures by variant. Raises BenchmarkFailed, or NotHere when the machine lacks what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +42,11 @@ class Question:
     variant_heading: str = ""
     levels_apart: bool = True
     """Each durability level has a table and a chart of its own. Else only one mode of each system is asked."""
+    one_of_a_house: bool = False
+    """One candidate by the first word of its system is asked: for a quick comparison."""
     of_mocks_too: bool = False
     at_once: bool = False
-    """Candidates may be asked at the same time: nothing is timed."""
+    """Candidates are asked at the same time, with other such questions: nothing is timed that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +62,52 @@ class Sizes:
     rates_per_s: Sequence[int]
     rate_s: float
     worker_counts: Sequence[int]
+    orders: Sequence[Order]
     worker_s: float
     stored_count: int
     behaviour_count: int
     incident_s: float
     backlog_count: int
+    hasty: bool = False
+    """Incidents at the same time for all: their durations mean little."""
 
 
 FULL = Sizes(
     rounds=5,
     few_rounds=3,
     fewest_rounds=2,
-    throughput_s=2.5,
-    group_counts=(1, 2, 3, 4),
-    fanout_s=1.2,
-    rates_per_s=(200, 500, 1_000, 2_000),
-    rate_s=1.2,
-    worker_counts=(1, 2, 3, 4),
-    worker_s=0.8,
+    throughput_s=1.5,
+    group_counts=(1, 2, 4),
+    fanout_s=1.0,
+    rates_per_s=(200, 1_000, 2_000),
+    rate_s=0.8,
+    worker_counts=(1, 2, 4),
+    orders=(Order.KEYED, Order.TOTAL),
+    worker_s=0.5,
     stored_count=2_000,
     behaviour_count=200,
-    incident_s=6.0,
+    incident_s=3.0,
     backlog_count=1_000_000,
 )
 QUICK = Sizes(
     rounds=1,
     few_rounds=1,
     fewest_rounds=1,
-    throughput_s=1.0,
+    throughput_s=0.6,
     group_counts=(2,),
     fanout_s=0.5,
     rates_per_s=(500,),
-    rate_s=1.0,
+    rate_s=0.6,
     worker_counts=(2,),
-    worker_s=0.3,
+    orders=(Order.KEYED,),
+    worker_s=0.4,
     stored_count=500,
     behaviour_count=50,
-    incident_s=3.0,
+    incident_s=2.0,
     backlog_count=10_000,
+    hasty=True,
 )
-TOO_LONG_FOR_QUICK = ("sync", "fanout", "worker-killed")
+TOO_LONG_FOR_QUICK = ("sync", "fanout", "stored", "worker-killed", "backlog", "operating")
 
 
 def make_questions(*, quick: bool) -> list[Question]:
@@ -102,6 +123,7 @@ def make_questions(*, quick: bool) -> list[Question]:
         _broker_killed,
         _worker_killed,
         _backlog,
+        _operating,
     )
     questions = [make(QUICK if quick else FULL) for make in makers]
     return [question for question in questions if not (quick and question.key in TOO_LONG_FOR_QUICK)]
@@ -116,11 +138,13 @@ _RATE_FIGURES = (
 )
 _THROUGHPUT = """\
 One publisher with 200 messages in flight, one group of one worker, for {seconds:g} s. CPU is that of the broker, and of
-all client programs together, until the worker has acknowledged the last message."""
+all client programs together, from the first message until the last one has arrived at the worker; the acknowledgement
+of the last batch and what a broker does afterwards are not in it."""
 _SYNC = """\
-Calls of fsync and its like that strace counts in the broker while messages are confirmed, 200 in flight: they decide
-about the durability level of a broker here, not its documentation. One call may cover several messages that wait. The
-tracing slows the broker down, so no rate is taken from this run. Not measured where there is no strace."""
+Calls of fsync and its like that strace counts in the broker from the first message until the last one is confirmed, 200
+in flight, less what it calls in a window of the same length with nothing to do: they decide about the durability level
+of a broker here, not its documentation. One call may cover several messages that wait; acknowledgements of the worker
+may add some. The tracing slows the broker down, so no rate is taken from this run."""
 _LATENCY = """\
 A ladder of fixed rates, {seconds:g} s each, the same for all; from the moment at which a message was due, so that a
 publisher that is held up counts as delay, to the worker that begins to handle it. Timers of the event loop add up to
@@ -129,30 +153,37 @@ _FANOUT = """\
 As above for {seconds:g} s, with groups of one worker that each get everything; delivered is the sum over the groups.
 Groups share the machine's cores with the broker: the CPU figures carry over better than the rates."""
 _STORED = """\
-{count:,} messages of about 576 bytes are published while nobody reads: growth of the data folder, in blocks. What a
-broker has not written yet is not seen. Durability hardly matters: one mode of each system."""
+{count:,} messages of about 576 bytes are published to a broker that was just started while nobody reads: growth of the
+data folder, in blocks, {settle:g} s after the last confirmation. All brokers at the same time: nothing is timed.
+Durability hardly matters: one mode of each system."""
 _WORKERS = """\
-1,000 messages/s for {seconds:g} s to one group; each keeps its worker busy for {handling_ms:g} ms, as a wait for
-another system would. Late is a message that is handled after one that was published later: of all messages, and of
-those with its key. Keyed and total are each broker's own means for order: in Kafka the partition of the key, and one
-partition; in RabbitMQ a consistent-hash exchange, and a single active consumer; in streams one per worker, and one; in
-ActiveMQ JMSXGroupID, and an exclusive consumer. The waiting decides, not durability: one mode of each system."""
+1,000 messages/s of {keys} keys for {seconds:g} s to one group; each keeps its worker busy as a wait for another system
+would, for {handling_ms:g} ms on average: one of {slow_among}, by chance, for {slow_ms:g} ms. Late is a message that is
+handled after one that was published later: of all messages, and of those with its key. Keyed and total are each
+broker's own means for order; plain is the control. The waiting decides, not durability: one mode of each system."""
 _BEHAVIOUR = """\
 Of {count} messages. A late group is made after they were published. A group that has read everything asks to read
-again. A worker takes some messages and leaves without acknowledging: do all of them come again? The mock of SNS and SQS
-answers too. Nothing is timed."""
+again. A worker takes some messages and leaves without acknowledging: do all of them come again? For order, as many are
+published one after the other, and then read by two workers: late is what comes after a later one. Mocks answer too.
+Nothing is timed."""
 _BROKER_KILLED = """\
-500 messages/s for {seconds:g} s to one group of one worker; in the middle SIGKILL to the broker, which is started again
-at once. The publisher repeats what was not confirmed. Away is the longest time without a confirmation, or without a
-message for the worker. SIGKILL leaves the page cache alone: it does not show what a power cut would cost. Doubled
-messages were stored twice, or acknowledged in vain."""
+{rate} messages/s for {seconds:g} s to one group of one worker, with a broker that holds nothing else and was started
+again in order since its topology was made; in the middle SIGKILL, and it is started again at once. Answers again is the
+broker alone: until its port accepts. Confirming again is the first confirmation after that, as the publisher sees it,
+who repeats what was not confirmed. SIGKILL leaves the page cache alone: it does not show what a power cut would cost.
+Doubled messages were stored twice, or acknowledged in vain.{hasty}"""
 _WORKER_KILLED = """\
-The same with two workers; one of them gets SIGKILL and is started again after 1 s, as an orchestrator would. The
-slowest message tells how long its part of the messages waited: for another worker to take over, or for the new one.
-Durability plays no part: one mode of each system."""
+{rate} messages/s for {seconds:g} s to two workers of one group; in the middle one of them gets SIGKILL and is started
+again after {away:g} s, as an orchestrator would. The slowest message tells how long its part of the messages waited:
+for another worker to take over, or for the new one. Durability plays no part: one mode of each system."""
 _BACKLOG = """\
-A broker that was just started gets {count:,} messages for one group that does not read, as fast as its client can
-without waiting for each. Java heaps are limited to 512 MB; RabbitMQ has no such limit. One mode of each system."""
+A broker that was just started gets {count:,} messages for one group that does not read, or as many as its client sends
+in {seconds:g} s without waiting for each. Memory is that of the broker's main process {settle:g} s later. One mode of
+each system."""
+_OPERATING = """\
+A start without data until its ports accept, what runs then with its resident memory, and what its program and the
+runtime below that take on disk. One mode of each system."""
+_HASTY = " All at the same time in this quick run: the seconds mean little."
 
 
 def _throughput(sizes: Sizes) -> Question:
@@ -197,14 +228,14 @@ def _latency(sizes: Sizes) -> Question:
 def _fanout(sizes: Sizes) -> Question:
     return Question(
         "fanout",
-        "What a second, third and fourth group cost",
+        "What more groups cost",
         _FANOUT.format(seconds=sizes.fanout_s),
         _RATE_FIGURES,
         [
             partial(rates, variant=str(groups), groups=groups, duration_s=sizes.fanout_s)
             for groups in sizes.group_counts
         ],
-        sizes.few_rounds,
+        sizes.fewest_rounds,
         variant_heading="groups",
     )
 
@@ -213,12 +244,13 @@ def _stored(sizes: Sizes) -> Question:
     return Question(
         "stored",
         "How many copies lie on disk",
-        _STORED.format(count=sizes.stored_count),
+        _STORED.format(count=sizes.stored_count, settle=SETTLE_S),
         [Figure("disk_bytes_per_message", "bytes on disk/message", 0)],
-        [partial(store, groups=groups, count=sizes.stored_count) for groups in sizes.group_counts],
+        [partial(store, group_counts=sizes.group_counts, count=sizes.stored_count)],
         sizes.fewest_rounds,
         variant_heading="groups",
         levels_apart=False,
+        at_once=True,
     )
 
 
@@ -228,7 +260,13 @@ def _workers(sizes: Sizes) -> Question:
     return Question(
         "workers",
         "What more workers in a group gain, and what becomes of order",
-        _WORKERS.format(seconds=sizes.worker_s, handling_ms=HANDLING_MS),
+        _WORKERS.format(
+            keys=FEW_KEYS,
+            seconds=sizes.worker_s,
+            handling_ms=HANDLING_MS,
+            slow_among=SLOW_AMONG,
+            slow_ms=HANDLING_MS * 0.5 * (1 + SLOW_AMONG),
+        ),
         [
             Figure("handled_per_s", "handled messages/s", 0),
             Figure("late_percent", "late %", 1),
@@ -237,9 +275,9 @@ def _workers(sizes: Sizes) -> Question:
         ],
         [
             partial(share, workers=workers, order=order, duration_s=sizes.worker_s)
-            for workers, order in [*plain, (most, Order.KEYED), (most, Order.TOTAL)]
+            for workers, order in [*plain, *((most, order) for order in sizes.orders)]
         ],
-        sizes.fewest_rounds,
+        sizes.few_rounds,
         variant_heading="workers",
         levels_apart=False,
     )
@@ -257,6 +295,8 @@ def _behaviour(sizes: Sizes) -> Question:
             Figure("replayed", "replayed", 0),
             Figure("taken", "taken and not acknowledged", 0),
             Figure("redelivered", "of these redelivered", 0),
+            Figure("late_plain", "late, two workers", 0),
+            Figure("late_ordered", "late, two workers and total order", 0),
         ],
         [partial(behave, count=sizes.behaviour_count)],
         1,
@@ -266,20 +306,30 @@ def _behaviour(sizes: Sizes) -> Question:
     )
 
 
+_ACCOUNT_FIGURES = (
+    Figure("lost", "lost", 0),
+    Figure("doubled", "doubled", 0),
+    Figure("published", "published", 0),
+)
+
+
 def _broker_killed(sizes: Sizes) -> Question:
     return Question(
         "broker-killed",
         "What happens when the broker is killed",
-        _BROKER_KILLED.format(seconds=sizes.incident_s),
+        _BROKER_KILLED.format(
+            rate=RATE_DURING_INCIDENT_PER_S, seconds=sizes.incident_s, hasty=_HASTY if sizes.hasty else ""
+        ),
         [
-            Figure("confirming_again_s", "away for the publisher s", 1),
-            Figure("receiving_again_s", "away for the worker s", 1),
-            Figure("lost", "lost", 0),
-            Figure("doubled", "doubled", 0),
-            Figure("published", "published", 0),
+            Figure("answers_again_s", "answers again after s", 1),
+            Figure("confirming_again_s", "confirming again after s", 1),
+            Figure("silent_s", "longest silence for the worker s", 1),
+            *_ACCOUNT_FIGURES,
         ],
-        [partial(kill, incident=Incident.BROKER_KILLED, workers=1, duration_s=sizes.incident_s)],
+        [partial(kill_broker, duration_s=sizes.incident_s)],
         sizes.fewest_rounds,
+        one_of_a_house=sizes.hasty,
+        at_once=sizes.hasty,
     )
 
 
@@ -287,14 +337,9 @@ def _worker_killed(sizes: Sizes) -> Question:
     return Question(
         "worker-killed",
         "What happens when a worker is killed",
-        _WORKER_KILLED,
-        [
-            Figure("slowest_s", "slowest message s", 1),
-            Figure("lost", "lost", 0),
-            Figure("doubled", "doubled", 0),
-            Figure("published", "published", 0),
-        ],
-        [partial(kill, incident=Incident.WORKER_KILLED, workers=2, duration_s=sizes.incident_s)],
+        _WORKER_KILLED.format(rate=RATE_DURING_INCIDENT_PER_S, seconds=sizes.incident_s, away=AWAY_S),
+        [Figure("slowest_s", "slowest message s", 1), *_ACCOUNT_FIGURES],
+        [partial(kill_worker, duration_s=sizes.incident_s)],
         sizes.fewest_rounds,
         levels_apart=False,
     )
@@ -304,15 +349,32 @@ def _backlog(sizes: Sizes) -> Question:
     return Question(
         "backlog",
         "What a backlog costs",
-        _BACKLOG.format(count=sizes.backlog_count),
+        _BACKLOG.format(count=sizes.backlog_count, seconds=FILL_S, settle=SETTLE_S),
         [
+            Figure("held", "messages held", 0),
             Figure("rss_before_mb", "RSS MB empty", 0),
             Figure("rss_mb", "RSS MB with the backlog", 0),
             Figure("peak_rss_mb", "peak RSS MB", 0),
             Figure("disk_bytes_per_message", "bytes on disk/message", 0),
-            Figure("filled_s", "filled in s", 0),
         ],
         [partial(fill, count=sizes.backlog_count)],
         1,
+        levels_apart=False,
+    )
+
+
+def _operating(sizes: Sizes) -> Question:
+    return Question(
+        "operating",
+        "What one must operate",
+        _OPERATING,
+        [
+            Figure("start_s", "started in s", 1),
+            Figure("processes", "processes", 0),
+            Figure("rss_mb", "RSS MB of all, empty", 0),
+            Figure("installed_mb", "MB installed", 0),
+        ],
+        [operate],
+        sizes.fewest_rounds,
         levels_apart=False,
     )

@@ -5,42 +5,63 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.brokers.program import Program, disk_bytes, own_port
+from bench.errors import BenchmarkFailed
 from compose.local.ports import LOOPBACK
 
-PROGRAM_PATTERNS = ("rabbitmq/bin/rabbitmq-server", "rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
-"""Below /usr/lib and /opt: the script in /usr/sbin changes the user."""
-HOW_TO_GET = "on Debian: apt-get install rabbitmq-server; its service need not run"
+ROOTS = (Path("/usr/lib"), Path("/opt"))
+HOME_PATTERNS = ("rabbitmq/lib/rabbitmq_server-*", "rabbitmq_server-*")
+"""Of packages, and of archives: the script in /usr/sbin changes the user, that in sbin of these folders does not."""
+HOW_TO_GET = (
+    "on Debian apt-get install rabbitmq-server, whose service need not run; for a newer version unpack its generic "
+    "archive for Unix below /opt, the highest version found is taken"
+)
 PLUGINS = "[rabbitmq_consistent_hash_exchange,rabbitmq_stream].\n"
 USER = "guest"
 """RabbitMQ's own first user, who may come from loopback only; the password is the same."""
 
 
-def find_program() -> Path | None:
-    """The server's own script."""
-    for root in (Path("/usr/lib"), Path("/opt")):
-        for pattern in PROGRAM_PATTERNS:
-            if found := sorted(root.glob(pattern)):
-                return found[-1]
-    return None
+WATCHED = "to be watched are queues that grow, and the alarms of memory and disk"
+MEMORY = "it stops publishers at 0.4 of the machine's memory (vm_memory_high_watermark)"
+
+
+def find_home(roots: Iterable[Path] = ROOTS) -> Path | None:
+    """The folder of the highest version."""
+    found = (home for root in roots for pattern in HOME_PATTERNS for home in root.glob(pattern))
+    return max((home for home in found if (home / "sbin/rabbitmq-server").exists()), key=version_of, default=None)
+
+
+def version_of(home: Path) -> tuple[int, ...]:
+    """By the folder's name."""
+    return tuple(map(int, re.findall(r"\d+", home.name)))
 
 
 def find_version() -> str | None:
-    """From the folder that the plugins lie in."""
-    program = find_program()
-    if program is None or shutil.which("epmd") is None:
+    """With that of Erlang."""
+    home, erlang = find_home(), find_erlang()
+    if home is None or erlang is None or shutil.which("epmd") is None:
         return None
-    folders = [*program.parents[1].glob("lib/rabbitmq_server-*"), program.parents[1]]
-    versions = [found[1] for folder in folders if (found := re.search(r"rabbitmq_server-([\d.]+)", folder.name))]
-    return max(versions, default=None)
+    releases = [path.read_text().strip() for path in erlang.glob("releases/*/OTP_VERSION")]
+    return f"{'.'.join(map(str, version_of(home)))} on Erlang/OTP {max(releases, default='of unknown version')}"
+
+
+def find_erlang() -> Path | None:
+    """The folder of the runtime."""
+    program = shutil.which("erl")
+    return None if program is None else Path(program).resolve().parents[1]
 
 
 class RabbitBroker:
     """One node with a port mapper of its own, both on loopback only. The address is `AMQP_PORT,STREAM_PORT`."""
 
     def __init__(self, folder: Path) -> None:
+        home = find_home()
+        if home is None:
+            raise BenchmarkFailed("there is no rabbitmq-server")
+        self._home = home
         amqp, stream, mapper, distribution = (own_port() for _ in range(4))
         self.address = f"{amqp},{stream}"
         self._data = folder / "data"
@@ -53,7 +74,7 @@ class RabbitBroker:
             [mapper],
         )
         self._program = Program(
-            [str(find_program())],
+            [str(self._home / "sbin/rabbitmq-server")],
             _environment(folder, mapper, distribution),
             folder / "rabbitmq.log",
             [amqp, stream],
@@ -62,6 +83,10 @@ class RabbitBroker:
     @property
     def pid(self) -> int:
         return self._program.pid
+
+    @property
+    def pids(self) -> Sequence[int]:
+        return (self.pid, self._mapper.pid)
 
     def start(self) -> None:
         """The port mapper forgets a killed node by itself and lives through it."""
@@ -73,11 +98,17 @@ class RabbitBroker:
         self._program.kill()
 
     def stop(self) -> None:
-        self._program.stop()
-        self._mapper.stop()
+        try:
+            self._program.stop()
+        finally:
+            self._mapper.stop()
 
     def disk_bytes(self) -> int:
         return disk_bytes(self._data)
+
+    def installed_bytes(self) -> int:
+        erlang = find_erlang()
+        return disk_bytes(self._home) + (disk_bytes(erlang) if erlang is not None else 0)
 
 
 def _write_files(folder: Path, amqp: int, stream: int) -> None:

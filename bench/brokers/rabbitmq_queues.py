@@ -31,7 +31,7 @@ from bench.brokers.broker import (
     Topology,
 )
 from bench.brokers.messages import in_batches
-from bench.brokers.rabbitmq import HOW_TO_GET, USER, RabbitBroker, find_version
+from bench.brokers.rabbitmq import HOW_TO_GET, MEMORY, USER, WATCHED, RabbitBroker, find_version
 from compose.local.ports import LOOPBACK
 
 QueueArguments = dict[str, FieldValue]
@@ -193,10 +193,20 @@ def _frames(channel: int, exchange: str, value: bytes) -> bytes:
     return b"".join(marshal(frame, channel) for frame in frames)
 
 
-_SETTINGS = f"persistent, publisher confirms, prefetch {IN_FLIGHT}, one acknowledgement a batch"
+_SETTINGS = (
+    f"persistent, publisher confirms, prefetch {IN_FLIGHT}, one acknowledgement a batch, a new connection tried after "
+    f"{RECONNECT_INTERVAL_S:g} s"
+)
+_NOTES = {
+    "workers": "keyed is a consistent-hash exchange with a queue per worker, total a single active consumer",
+    "broker-killed": "version 3.10 may lose a queue, its metadata and not its messages, that was made in the seconds "
+    "before a SIGKILL (seen): this is why brokers are started again in order before the run",
+    "backlog": MEMORY,
+    "operating": WATCHED,
+}
 
 
-def _candidate(name: str, durability: Durability, kind: str, queue_arguments: QueueArguments) -> Candidate:
+def _candidate(name: str, durability: Durability, kind: str, queue_arguments: QueueArguments, stored: str) -> Candidate:
     return Candidate(
         name=name,
         system=name,
@@ -206,10 +216,23 @@ def _candidate(name: str, durability: Durability, kind: str, queue_arguments: Qu
         make_client=partial(QueueClient, queue_arguments=queue_arguments),
         find_version=find_version,
         how_to_get=HOW_TO_GET,
+        notes={**_NOTES, "stored": stored},
     )
 
 
 CANDIDATES = (
-    _candidate("RabbitMQ classic", Durability.PAGE_CACHE, "classic queues version 2", CLASSIC),
-    _candidate("RabbitMQ quorum", Durability.DISK, "quorum queues of one replica", QUORUM),
+    _candidate(
+        "RabbitMQ classic",
+        Durability.PAGE_CACHE,
+        "classic queues, x-queue-version=2",
+        CLASSIC,
+        "bodies below 4,096 bytes, as all are here, lie in each queue; larger ones would be shared by the queues",
+    ),
+    _candidate(
+        "RabbitMQ quorum",
+        Durability.DISK,
+        "quorum queues of one replica",
+        QUORUM,
+        "what is seen is the write-ahead log; segments of the queues follow when it is full",
+    ),
 )

@@ -26,7 +26,7 @@ from rstream import Consumer as StreamReader
 
 from bench.brokers.broker import BATCH_SIZE, IN_FLIGHT, BrokerLost, Candidate, Durability, Order, Topology
 from bench.brokers.messages import in_batches
-from bench.brokers.rabbitmq import HOW_TO_GET, USER, RabbitBroker, find_version
+from bench.brokers.rabbitmq import HOW_TO_GET, MEMORY, USER, WATCHED, RabbitBroker, find_version
 from compose.local.ports import LOOPBACK
 
 RECONNECT_INTERVAL_S = 0.2
@@ -44,16 +44,16 @@ class StreamPublisher:
         self._port = port
         self._streams = _streams(topology)
         self._keyed = topology.order is Order.KEYED
-        self._ids = count(1)
+        self._turns = count()
+        self._publishing_ids = count(1)
         self._gathered: list[Waiting] = []
         self._sent: dict[int, asyncio.Future[None]] = {}
         self._wake = asyncio.Event()
         self._producer: Producer | None = None
 
     async def publish(self, key: bytes, value: bytes) -> None:
-        number = next(self._ids)
         confirmed = asyncio.get_running_loop().create_future()
-        place = (zlib.crc32(key) if self._keyed else number) % len(self._streams)
+        place = (zlib.crc32(key) if self._keyed else next(self._turns)) % len(self._streams)
         self._gathered.append((place, value, confirmed))
         self._wake.set()
         await confirmed
@@ -80,7 +80,7 @@ class StreamPublisher:
             for batch in in_batches(chosen, FILL_BATCH_SIZE):
                 messages = []
                 for value, confirmed in batch:
-                    number = next(self._ids)
+                    number = next(self._publishing_ids)
                     self._sent[number] = confirmed
                     messages.append(RawMessage(value, number))
                 await self._producer.send_batch(stream, messages, on_publish_confirm=self._on_confirmation)
@@ -267,20 +267,26 @@ async def open_producer(port: int, on_closed: Callable[[OnClosedErrorInfo], Awai
 
 
 def _streams(topology: Topology) -> list[str]:
-    """Total order is one stream."""
-    size = 1 if topology.order is Order.TOTAL else topology.worker_count
-    return [f"{topology.name}-{place}" for place in range(size)]
+    return [f"{topology.name}-{place}" for place in range(topology.log_count)]
 
 
 CANDIDATES = (
     Candidate(
-        "RabbitMQ streams",
-        "RabbitMQ streams",
-        Durability.PAGE_CACHE,
-        "a stream per worker, unnamed publisher with confirms, offset stored at the broker after each batch",
-        RabbitBroker,
-        StreamClient,
-        find_version,
-        HOW_TO_GET,
+        name="RabbitMQ streams",
+        system="RabbitMQ streams",
+        durability=Durability.PAGE_CACHE,
+        settings="a stream per worker and one for total order, unnamed publisher with confirms, RawMessage (the body "
+        "without the sections of AMQP 1.0), offset stored at the broker after each batch, a new connection tried after "
+        f"{RECONNECT_INTERVAL_S:g} s",
+        make_broker=RabbitBroker,
+        make_client=StreamClient,
+        find_version=find_version,
+        how_to_get=HOW_TO_GET,
+        notes={
+            "throughput": "the client sends together what has gathered while its last frame was written",
+            "workers": "keyed is the stream of the key, total is one stream; plain takes the streams in turn",
+            "backlog": f"{MEMORY}; the backlog lies in files",
+            "operating": WATCHED,
+        },
     ),
 )

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.brokers.advice import advice
+from bench.brokers.agreement import Apart, apart, common_cells
 from bench.brokers.broker import Candidate, Durability
 from bench.brokers.charts import bar_chart, line_chart
 from bench.brokers.claims import NEEDS_AWS, judge_all
 from bench.brokers.questions import Question
 from bench.brokers.rounds import asked, levels
-from bench.brokers.samples import Comparison
+from bench.brokers.samples import NOT_HERE, Comparison
 from bench.contender import Figure
 from bench.document import markdown_table
 from bench.tables import TextTable
 
 FOLDER = "broker-comparison"
 """Of the charts, beside the document."""
-NOT_HERE = "not measured here"
 FAILED = "failed"
 
 _HEAD = """\
@@ -36,14 +36,19 @@ which only prints. Both cores are needed: run nothing else meanwhile.
   All run during the whole comparison; those that are not asked are idle. Java heaps are limited to 512 MB.
 - One publishing process, and a process for each worker of each group, all Python with uvloop and the client that is
   well kept in that broker's world. Messages are JSON records of nginx lines of about 576 bytes, the same for all, each
-  sent and confirmed by itself with at most 200 in flight; a worker acknowledges what it got, at most 100 together.
+  with a confirmation of its own and at most 200 in flight. Clients differ in what they send together: those of logs
+  gather while the last request is under way, those of queues send each message by itself. A worker acknowledges what it
+  got, at most 100 together, and waits for no answer to that.
 - A round asks every broker once, in a random order. Cells are medians over the rounds with `(lowest … highest)`; ratios
   are taken within a round. What confirms in Python confirms no faster than Python: the figures compare ways to work,
   and the broker's CPU per message tells more about its limit than the rate.
 - **Two durability levels are never compared with each other**: confirmed when the message is in the page cache, which
   survives a killed broker and not a power cut; and confirmed after an fsync. One node has one copy at either level.
+  Where the level plays no part (copies, order, behaviour, memory, what one must operate) a table has one mode of each
+  system, and quorum queues, which have no other mode, stand beside the rest.
 - Each run counts what was confirmed against what arrived. A loss without an incident makes a run fail; failed runs are
   listed here: {failures}
+- A run that measures something after a start, a kill or a backlog has a broker of its own without a past.
 - SNS and SQS are asked what they do through a mock. Their throughput is printed as "{needs_aws}".
 """
 
@@ -68,6 +73,7 @@ CHARTS: Mapping[str, Chart] = {
     "broker-killed": Chart("confirming_again_s"),
     "worker-killed": Chart("slowest_s"),
     "backlog": Chart("rss_mb"),
+    "operating": Chart("rss_mb"),
 }
 
 
@@ -79,13 +85,24 @@ class Report:
     charts: Mapping[str, str]
 
 
-def make_report(comparison: Comparison, questions: Sequence[Question], candidates: Sequence[Candidate]) -> Report:
-    """All of it."""
+def make_report(
+    comparison: Comparison,
+    before: Comparison | None,
+    questions: Sequence[Question],
+    candidates: Sequence[Candidate],
+) -> Report:
+    """All of it. `before` is the full run before this one."""
     charts: dict[str, str] = {}
     sections = [_section(comparison, question, candidates, charts) for question in questions]
-    parts = [_head(comparison), _participants(comparison, candidates), *sections, _verdicts(comparison)]
-    parts.append(_operating())
-    parts.append("## Choose …\n" + "\n".join(f"- {line}" for line in advice(comparison)) + "\n")
+    choices = "## Choose …\n" + "\n".join(f"- {line}" for line in advice(comparison)) + "\n"
+    parts = [
+        _head(comparison),
+        _participants(comparison, candidates),
+        *sections,
+        _verdicts(comparison, candidates),
+        choices,
+        _two_runs(comparison, before, questions),
+    ]
     return Report("\n".join(parts), charts)
 
 
@@ -94,10 +111,11 @@ def _head(comparison: Comparison) -> str:
     standing = f"Written by `make compare WRITE=1` on {conditions.date}. "
     if comparison.quick:
         standing = f"**From a quick run on {conditions.date}, too coarse to be quoted; to be replaced by a full one.** "
+    described = conditions.described() | {"disk": comparison.disk.described()}
     return _HEAD.format(
         standing=standing,
         duration="under 30 minutes" if comparison.quick else f"about {conditions.elapsed_s / 60:.0f} minutes",
-        conditions="\n".join(f"| {name} | {value} |" for name, value in conditions.described().items()),
+        conditions="\n".join(f"| {name} | {value} |" for name, value in described.items()),
         failures="; ".join(comparison.failures) or "none.",
         needs_aws=NEEDS_AWS[0],
     )
@@ -126,9 +144,22 @@ def _section(
             chosen = [candidate for candidate in shown if candidate.durability is level]
             parts.append(f"### {question.title}: {level.value}")
             parts += _tables_and_chart(comparison, question, chosen, _file_suffix(level), charts)
+    if notes := _notes(question, candidates):
+        parts.append("\n".join(f"- {note}" for note in notes))
+    if question.key in comparison.unmeasured:
+        parts.append(f"{NOT_HERE.capitalize()}: {comparison.unmeasured[question.key]}.")
     if not question.of_mocks_too:
         parts.append(f"SNS and SQS: {NEEDS_AWS[0]}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _notes(question: Question, candidates: Sequence[Candidate]) -> list[str]:
+    """What is to be known of each system; once for those of which the same is."""
+    systems: dict[str, dict[str, None]] = {}
+    for candidate in candidates:
+        if note := candidate.notes.get(question.key):
+            systems.setdefault(note, {})[candidate.system] = None
+    return [f"{', '.join(names)}: {note}." for note, names in systems.items()]
 
 
 def _file_suffix(level: Durability) -> str:
@@ -186,7 +217,8 @@ def _ratios(comparison: Comparison, question: Question, candidates: Sequence[Can
     rows = []
     for figure in (figure for figure in question.figures if figure.compared):
         for variant in comparison.variants(question.key):
-            ratios = [comparison.ratio(question.key, variant, first.name, other.name, figure.key) for other in others]
+            own = (variant, first.name)
+            ratios = [comparison.ratio(question.key, figure.key, own, (variant, other.name)) for other in others]
             heading = f"{figure.heading}, {_variant(question, variant)}" if variant else figure.heading
             rows.append([heading, *(ratio.text(2) if ratio else NOT_HERE for ratio in ratios)])
     return TextTable([f"{first.name} ÷", *(other.name for other in others)], rows) if rows and others else None
@@ -212,35 +244,49 @@ def _chart(comparison: Comparison, question: Question, candidates: Sequence[Cand
         for candidate in candidates
     }
     names = [variant.removesuffix(chart.variants_end_with) for variant in variants]
-    return line_chart(title, question.variant_heading, names, lines, logarithmic=chart.logarithmic)
+    return line_chart(title, question.variant_heading, names, lines, NOT_HERE, logarithmic=chart.logarithmic)
 
 
-def _verdicts(comparison: Comparison) -> str:
+def _verdicts(comparison: Comparison, candidates: Sequence[Candidate]) -> str:
     rows = [
         [each.claim.aspect, each.claim.system, each.claim.assertion, f"**{each.verdict}**", each.figures]
         for each in judge_all(comparison)
     ]
     table = markdown_table(TextTable(["aspect", "of", "asserted", "measured", "figures"], rows))
+    newer = dict.fromkeys(f"{candidate.system.split()[0]}: {candidate.how_to_get}" for candidate in candidates)
     return (
         "## The usual table, row by row\nWhat comparisons of the four assert, and what the figures above say to it. A "
-        f"verdict is derived from the medians.\n\n{table}\n"
-    )
-
-
-def _operating() -> str:
-    rows = [
-        ["Kafka", "a JVM", "jars", "partitions by topic, retention, lag of groups"],
-        ["RabbitMQ", "an Erlang node and its port mapper", "package", "queues that grow, memory and disk alarms"],
-        ["ActiveMQ", "a JVM", "jars", "store limit, memory limit, journal files that one unread message keeps"],
-        [
-            "SNS + SQS",
-            "nothing",
-            "an account",
-            "permissions, visibility timeouts, cost, dead-letter queues",
-        ],
-    ]
-    return (
-        "## What one must operate\nNot measured: what was needed to run each here, and what has to be watched.\n\n"
-        + markdown_table(TextTable(["broker", "processes", "from", "to be watched"], rows))
+        "verdict is derived from the samples: one figure is above another only where their ranges do not touch, and of "
+        "what was lost the worst round counts. The verdicts hold for the versions named above, which are those that "
+        "could be had here, and for no others.\n\n"
+        f"{table}\n\nWhere the brokers come from, and how to measure another version:\n\n"
+        + "\n".join(f"- {each}." for each in newer)
         + "\n"
     )
+
+
+def _two_runs(comparison: Comparison, before: Comparison | None, questions: Sequence[Question]) -> str:
+    head = "## Two runs\n"
+    if before is None:
+        return f"{head}No full run was published before this one: `make compare WRITE=1` once more compares the two.\n"
+    cells, found = common_cells(comparison, before), apart(comparison, before)
+    told = (
+        f"{head}This run of {comparison.conditions.date} (seed {comparison.seed}) beside the full one before it, of "
+        f"{before.conditions.date} (seed {before.seed}; its samples: "
+        "[broker-comparison-before.json](broker-comparison-before.json)). Apart are figures whose ranges have no value "
+        f"in common; of a single round, those that differ by more than a quarter. Of {len(cells):,} figures "
+        f"{len(found):,} are apart{':' if found else '.'}\n"
+    )
+    if not found:
+        return told
+    known = {question.key: question for question in questions}
+    rows = [_apart_row(each, known[each.cell[0]]) for each in found if each.cell[0] in known]
+    return f"{told}\n{markdown_table(TextTable(['question', 'of', 'figure', 'now', 'before'], rows))}\n"
+
+
+def _apart_row(each: Apart, question: Question) -> Sequence[str]:
+    _key, variant, candidate, name = each.cell
+    figure = next((figure for figure in question.figures if figure.key == name), Figure(name, name, 1))
+    heading = f"{figure.heading}, {_variant(question, variant)}" if variant else figure.heading
+    decimals = figure.decimals
+    return [question.title, candidate, heading, each.now.text(decimals), each.before.text(decimals)]

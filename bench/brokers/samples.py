@@ -7,9 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.brokers.disk import Disk
 from bench.contender import Figures
 from bench.machine import Conditions
 from bench.summary import Spread, paired_ratios
+
+NOT_HERE = "not measured here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +27,49 @@ class Sample:
     figures: Figures
 
 
+Place = tuple[str, str]
+"""A variant and a candidate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All runs. `absent` are the candidates that could not be started, with how to get them."""
 
     conditions: Conditions
+    disk: Disk
     quick: bool
+    seed: int
+    """Of the order within the rounds; from the clock, so it tells runs of one day apart."""
     versions: Mapping[str, str]
     """Of the candidates that could be started."""
     absent: Mapping[str, str]
+    unmeasured: Mapping[str, str]
+    """What the machine lacked for a question, and how to get it."""
     failures: Sequence[str]
-    """Runs that did not do their work, in a sentence each."""
+    """Runs that did not do their work: question, candidate and kind of error."""
     samples: Sequence[Sample]
 
-    def values(self, question: str, variant: str, candidate: str, figure: str) -> list[float]:
-        """Round by round; empty where it was not measured."""
+    def values(self, question: str, variant: str, candidate: str, figure: str) -> dict[int, float]:
+        """By round; empty where it was not measured."""
         wanted = (question, variant, candidate)
         chosen = [
             sample
             for sample in self.samples
             if (sample.question, sample.variant, sample.candidate) == wanted and figure in sample.figures
         ]
-        return [sample.figures[figure] for sample in sorted(chosen, key=lambda sample: sample.round)]
+        return {sample.round: sample.figures[figure] for sample in sorted(chosen, key=lambda sample: sample.round)}
 
     def spread(self, question: str, variant: str, candidate: str, figure: str) -> Spread | None:
         values = self.values(question, variant, candidate, figure)
-        return Spread.of(values) if values else None
+        return Spread.of([*values.values()]) if values else None
 
-    def median(self, question: str, variant: str, candidate: str, figure: str) -> float | None:
-        spread = self.spread(question, variant, candidate, figure)
-        return None if spread is None else spread.median
-
-    def ratio(self, question: str, variant: str, one: str, other: str, figure: str) -> Spread | None:
-        """One candidate's divided by another's, round by round; None where a round lacks one or has a zero."""
-        pair = (self.values(question, variant, one, figure), self.values(question, variant, other, figure))
-        if not pair[0] or len(pair[0]) != len(pair[1]) or 0 in pair[1]:
+    def ratio(self, question: str, figure: str, one: Place, other: Place) -> Spread | None:
+        """The figure at one place divided by that at another, over the rounds that have both; None without any."""
+        ours, theirs = self.values(question, *one, figure), self.values(question, *other, figure)
+        common = [number for number in ours if theirs.get(number)]
+        if not common:
             return None
-        return paired_ratios(*pair)
-
-    def candidates(self, question: str) -> list[str]:
-        """Those that were asked, each once."""
-        return list(dict.fromkeys(sample.candidate for sample in self.samples if sample.question == question))
+        return paired_ratios([ours[number] for number in common], [theirs[number] for number in common])
 
     def variants(self, question: str) -> list[str]:
         return list(dict.fromkeys(sample.variant for sample in self.samples if sample.question == question))
@@ -89,4 +94,5 @@ def read_comparison(text: str) -> Comparison:
     """The other way."""
     document: dict[str, Any] = json.loads(text)
     samples = [Sample(**sample) for sample in document["samples"]]
-    return Comparison(**document | {"conditions": Conditions(**document["conditions"]), "samples": samples})
+    conditions, disk = Conditions(**document["conditions"]), Disk(**document["disk"])
+    return Comparison(**document | {"conditions": conditions, "disk": disk, "samples": samples})

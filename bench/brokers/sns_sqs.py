@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from bench.brokers.broker import BrokerLost, Candidate, Durability, NotOffered, Order, Topology
-from bench.brokers.program import Program, own_port
+from bench.brokers.program import Program, files_bytes, own_port
 from compose.local.ports import LOOPBACK
 
 REGION = "us-east-1"
@@ -39,6 +39,10 @@ class MotoBroker:
     def pid(self) -> int:
         return self._program.pid
 
+    @property
+    def pids(self) -> Sequence[int]:
+        return (self.pid,)
+
     def start(self) -> None:
         self._program.start()
 
@@ -51,6 +55,9 @@ class MotoBroker:
     def disk_bytes(self) -> int:
         """It holds everything in memory."""
         return 0
+
+    def installed_bytes(self) -> int:
+        return files_bytes(Path(each.locate()) for each in distribution("moto").files or ())
 
 
 class SnsPublisher:
@@ -190,7 +197,12 @@ CANDIDATES = (
         MotoBroker,
         SnsClient,
         _version,
-        "pip install 'nginx-kafka-pipeline[compare]'",
+        "pip install 'nginx-kafka-pipeline[compare]'; the service itself is AWS's",
+        {
+            "behaviour": "the mock can look more ordered than SQS is",
+            "operating": "nothing runs here; to be watched are permissions, visibility timeouts, cost, and dead-letter "
+            "queues",
+        },
         is_mock=True,
     ),
 )

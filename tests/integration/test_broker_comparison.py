@@ -6,20 +6,32 @@ One that cannot be started here is skipped with the way to get it.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from bench.brokers.asking import FEW_KEYS, HANDLING_MS
 from bench.brokers.behaviour import behaviour_of, publish_all, read
-from bench.brokers.broker import Broker, Candidate, NotOffered, Order, Topology
+from bench.brokers.bounded import PUBLISH_TIMEOUT_S, run_bounded
+from bench.brokers.broker import Broker, Candidate, NotHere, NotOffered, Order, Topology
 from bench.brokers.candidates import FILES, find_candidate
+from bench.brokers.fresh import processes
 from bench.brokers.job import Step
-from bench.brokers.journal import account
-from bench.brokers.play import Incident, Play, perform
+from bench.brokers.journal import Account, account
+from bench.brokers.play import Incident, Play, perform, prepare
+from bench.brokers.sync_calls import count_sync_calls
+from tests.integration.consumer_driver import until
 
+ROOT = Path(__file__).parents[2]
 COUNT = 40
+END_TIMEOUT_S = 120.0
 LOGS = ("Kafka", "RabbitMQ streams")
 """Systems that keep what was read."""
 
@@ -50,24 +62,36 @@ def test_behaviour(started: Started) -> None:
     history = COUNT if candidate.system in LOGS else 0
     assert (found.late_group, found.replayed) == (history, history)
     assert found.redelivered == found.taken > 0
+    assert found.late_ordered == 0
 
 
-def test_order_is_kept_by_its_means(started: Started) -> None:
-    """All messages of one key, and with total order all messages, come as they were published."""
+def test_what_runs_and_is_installed_is_found(started: Started) -> None:
     candidate, broker = started
-    client = candidate.make_client(broker.address)
+    running = processes(broker.pids)
+    assert broker.pid in {process.pid for process in running}
+    assert all(process.is_running() for process in running)
+    assert broker.installed_bytes() > (1e6 if candidate.is_mock else 50e6)
 
-    async def numbers_in(order: Order) -> list[int]:
-        topology = Topology(f"order-{uuid.uuid4().hex[:8]}", 1, order)
-        await client.create(topology)
-        await client.create_group(topology, "group")
-        async with client.publisher(topology) as publisher, client.consumer(topology, "group", 0) as worker:
-            for number in range(COUNT):
-                await publisher.publish(b"192.0.2.7", b"%08x%016x" % (number, 0))
-            return await read(worker)
 
-    for order in (Order.KEYED, Order.TOTAL):
-        assert asyncio.run(numbers_in(order)) == list(range(COUNT)), order
+def test_order_is_kept_by_its_means(started: Started, tmp_path: Path) -> None:
+    """Of all messages, or of those of a key, by four workers that take their time; without these means it is not."""
+    candidate, broker = started
+    if candidate.is_mock:
+        pytest.skip("a mock is no place for processes that read as fast as they can; its order is asked with the rest")
+
+    def found_with(order: Order) -> Account:
+        play = Play([Step(1_000, 0.8)], workers=4, order=order, handling_ms=HANDLING_MS, key_count=FEW_KEYS)
+        folder = tmp_path / order.value
+        folder.mkdir()
+        outcome = perform(candidate, broker, prepare(candidate, broker, play), play, folder)
+        return account(outcome.confirmations, outcome.receipts[0], FEW_KEYS)
+
+    plain, keyed, total = (found_with(order) for order in (Order.NONE, Order.KEYED, Order.TOTAL))
+    assert [each.lost for each in (plain, keyed, total)] == [0, 0, 0]
+    assert plain.late_within_key > 0
+    assert keyed.late_within_key == 0
+    assert total.late == 0
+    assert min(keyed.shares) > 0
 
 
 def test_what_was_confirmed_outlives_sigkill(started: Started) -> None:
@@ -93,7 +117,7 @@ def test_what_was_confirmed_outlives_sigkill(started: Started) -> None:
     asyncio.run(create())
     broker.stop()
     broker.start()
-    asyncio.run(publish_all(client, topology, COUNT))
+    run_bounded(publish_all(client, topology, COUNT), PUBLISH_TIMEOUT_S)
     broker.kill()
     broker.start()
     assert sorted(set(asyncio.run(read_all()))) == list(range(COUNT))
@@ -105,10 +129,20 @@ def test_programs_go_on_after_an_incident(started: Started, incident: Incident, 
     candidate, broker = started
     if candidate.is_mock:
         pytest.skip("a mock keeps nothing on disk")
-    outcome = perform(candidate, broker, Play([Step(100, 2.0)], workers=2, incident=incident), tmp_path)
+    play = Play([Step(100, 2.0)], workers=2, incident=incident)
+    topology = prepare(candidate, broker, play)
+    broker.stop()
+    broker.start()
+    broker_before = broker.pid
+    outcome = perform(candidate, broker, topology, play, tmp_path)
     found = account(outcome.confirmations, outcome.receipts[0])
     assert len(outcome.confirmations) == 200
     assert found.lost == 0
+    # Somebody died: the broker is another process, or the worker was started a second time.
+    assert (broker.pid != broker_before) == (incident is Incident.BROKER_KILLED)
+    assert (tmp_path / "group-0-0-again" / "ready").exists() == (incident is Incident.WORKER_KILLED)
+    assert outcome.happened is not None
+    assert outcome.happened.killed_ns < outcome.happened.gone_ns < outcome.happened.answered_ns
 
 
 def test_a_backlog_is_whole_when_it_is_filled(started: Started) -> None:
@@ -138,3 +172,54 @@ def test_replay_is_refused_where_it_does_not_exist(started: Started) -> None:
 
     with pytest.raises(NotOffered):
         asyncio.run(replay())
+
+
+def test_strace_counts_what_is_synced_while_it_looks(tmp_path: Path) -> None:
+    """And nothing that was synced before or is synced afterwards."""
+    program = (
+        "import os, sys\nfor line in sys.stdin:\n  os.fsync(os.open(line.strip(), os.O_CREAT))\n  print(flush=True)"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        words, answers = child.stdin, child.stdout
+        assert words is not None
+        assert answers is not None
+
+        def sync(times: int) -> None:
+            for _ in range(times):
+                print(tmp_path / "file", file=words, flush=True)
+                answers.readline()
+
+        sync(3)
+        try:
+            with count_sync_calls(child.pid, tmp_path / "trace") as found:
+                sync(5)
+        except NotHere as lacking:
+            pytest.skip(str(lacking))
+        sync(2)
+        words.close()
+    assert found.count == 5
+    assert found.window_s > 0
+
+
+def test_nothing_is_left_after_sigterm(tmp_path: Path) -> None:
+    """No broker, no port mapper, no folder; while the brokers start, which is when most is under way."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "QUICK": "1", "WRITE": ""}
+    command = [sys.executable, "-m", "bench.brokers"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as comparison:
+        started: list[psutil.Process] = []
+
+        def some_run() -> bool:
+            started[:] = processes([comparison.pid])[1:]
+            return len(started) >= 4
+
+        until(some_run, "four brokers are being started")
+        comparison.send_signal(signal.SIGTERM)
+        assert comparison.wait(END_TIMEOUT_S) == 128 + signal.SIGTERM
+    assert not [process for process in started if process.is_running()]
+    assert not [process for process in psutil.process_iter(["cmdline", "cwd"]) if _names(process, tmp_path)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def _names(process: psutil.Process, folder: Path) -> bool:
+    return any(str(folder) in word for word in (*(process.info["cmdline"] or ()), process.info["cwd"] or ""))

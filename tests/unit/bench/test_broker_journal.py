@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from bench.brokers.asking import FEW_KEYS
 from bench.brokers.journal import (
-    RECEIPT_BYTES,
+    LINE_BYTES,
     Confirmation,
     Journal,
     Receipt,
     account,
     count_late,
+    first_after,
     latencies_ms,
     longest_silence_ms,
-    read_receipts,
+    read_journal,
 )
 from bench.brokers.messages import RECORD_COUNT, key_number, message, number_and_due, records
 
@@ -67,6 +69,15 @@ def test_late_within_a_key_looks_at_that_key_alone() -> None:
     assert account([], [received(RECORD_COUNT, 0)]).late_within_key == 1
 
 
+def test_few_keys_come_round_again_soon() -> None:
+    """With as many as the question about order has, a swap of neighbours of a key is seen."""
+    assert len({key_number(number, FEW_KEYS) for number in range(1_000)}) == FEW_KEYS
+    for number in (0, FEW_KEYS, 1_000):
+        assert message(number, 0, FEW_KEYS)[0] == records()[number % FEW_KEYS][0]
+    assert account([], [received(FEW_KEYS, 0)]).late_within_key == 0
+    assert account([], [received(FEW_KEYS, 0)], FEW_KEYS).late_within_key == 1
+
+
 def test_latency_is_from_due_to_the_first_receipt() -> None:
     receipts = [Receipt(0, 1_000_000, 9_000_000), Receipt(0, 1_000_000, 4_000_000), Receipt(1, 0, 1_000_000)]
     assert latencies_ms(receipts) == [1.0, 3.0]
@@ -77,15 +88,22 @@ def test_silence_is_between_two_moments() -> None:
     assert longest_silence_ms([7]) == 0
 
 
+def test_the_first_moment_after_another_is_looked_for_in_any_order() -> None:
+    assert first_after([9, 3, 5], 4) == 5
+    with pytest.raises(ValueError, match="empty"):
+        first_after([3], 4)
+
+
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.note(7, 1, 2)
     journal.close()
     with path.open("ab") as file:
-        file.write(b"\0" * (RECEIPT_BYTES - 1))
-    assert read_receipts(path) == [Receipt(7, 1, 2)]
-    assert read_receipts(tmp_path / "none") == []
+        file.write(b"\0" * (LINE_BYTES - 1))
+    assert read_journal(path, Receipt) == [Receipt(7, 1, 2)]
+    assert read_journal(path, Confirmation) == [Confirmation(7, 1, 2)]
+    assert read_journal(tmp_path / "none", Receipt) == []
 
 
 def test_a_message_is_a_record_behind_its_number_and_its_moment() -> None:
