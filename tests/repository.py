@@ -39,7 +39,7 @@ class Repository:
     def verb(self, name: str, **typed: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end; what is typed behind it goes before the variables."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "DOCKER_HOST") if name in os.environ}
-        inherited |= QUICK_BROKERS
+        inherited |= {name: os.environ[name] for name in QUICK_BROKERS}
         command = [sys.executable, "-m", "compose.control", name]
         return run_group(command, self.folder, {**inherited, **self.variables, **typed}, VERB_TIMEOUT_S)
 

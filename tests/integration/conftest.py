@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from compose.local.broker import Broker
+from tests.java import begin_with_learnt_classes
 from tests.postgres_server import database, postgres_server
 
 __all__ = ["database", "postgres_server"]
@@ -33,6 +34,11 @@ class Topics:
     dead_letters: str
     state: str
     partition_count: int = PARTITION_COUNT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _learnt_classes() -> None:
+    begin_with_learnt_classes()
 
 
 @pytest.fixture(scope="session")
