@@ -22,8 +22,9 @@ from compose.local.broker import BROKER_CLASS, ZOOKEEPER_CLASS
 MARK = "NGINX_KAFKA_PIPELINE_STACK"
 """Every process under our daemon inherits this variable, its value the run directory: orphans are found by it."""
 
-# What processes inherit from the shell that ran `make up`; settings reach them through the configuration alone.
-INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+# What processes inherit from the shell that ran `make up`; settings reach them through the configuration alone, but for
+# what every Java of a machine is told.
+INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "JAVA_TOOL_OPTIONS")
 DAEMON_START_TIMEOUT_S = 15.0
 ORPHAN_STOP_TIMEOUT_S = 30.0
 ORPHAN_KILL_TIMEOUT_S = 5.0

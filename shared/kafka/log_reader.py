@@ -144,6 +144,8 @@ async def open_log_reader(settings: KafkaSettings, *, committed_only: bool = Fal
     try:
         async with _translated("connecting a reader"):
             await start_client(client, settings)
+            # aiokafka 0.14: a client that stops before its coordinator's task has run once raises CancelledError.
+            await asyncio.sleep(0)
         yield LogReader(client)
     finally:
         with suppress(*CLIENT_ERRORS):  # it has nothing to finish

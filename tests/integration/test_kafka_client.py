@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 import pytest
 import uvloop
@@ -13,6 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from compose.local.broker import Broker
 from shared.errors import BrokerUnavailable
 from shared.kafka.consumer import GroupReader, Membership
+from shared.kafka.groups import read_topic as stored_records
 from shared.kafka.producer import BatchPublisher, DeliveryReport
 from shared.kafka.topics import TopicSpec, ensure_topic
 from shared.runtime.settings import KafkaSettings
@@ -54,6 +56,19 @@ async def test_a_batch_is_confirmed_by_all_replicas_and_reported_once(broker: st
     assert (report.topic, report.partition, report.first_offset, report.record_count) == (topics.records, 5, 0, 3)
     assert report.error is None
     assert [found.value for found in read_topic(broker, topics.records)] == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+def test_a_reader_that_finds_nothing_to_read_leaves_in_peace(
+    broker: str, topics: Topics, loop: Callable[[Coroutine[object, object, list[object]]], list[object]]
+) -> None:
+    """The client's coordinator has not run once when it is closed; its cancellation would be taken for ours."""
+    settings = KafkaSettings(service_name="test", kafka_bootstrap_servers=broker)
+
+    async def read_nothing() -> list[object]:
+        return [record async for record in stored_records(settings, topics.records, {}, {0: 0})]
+
+    assert loop(read_nothing()) == []
 
 
 async def test_an_abandoned_client_ends_at_once_and_leaves_nothing_running(
