@@ -261,8 +261,9 @@ def _version() -> str | None:
 
 _SETTINGS = (
     "heap 512 MB, of which messages may take 70 %; concurrentStoreAndDispatchQueues=false, advisorySupport=false, "
-    f"useJmx=false; transport.tcpNoDelay=true, as the other brokers have it by default; STOMP, a receipt each over {CONNECTION_COUNT} publishing connections, prefetch {IN_FLIGHT}, one "
-    f"acknowledgement a batch, a new connection tried after {RECONNECT_INTERVAL_S:g} s"
+    "useJmx=false; transport.tcpNoDelay=true, as the others have it by default; STOMP, a receipt each over "
+    f"{CONNECTION_COUNT} publishing connections, prefetch {IN_FLIGHT}, one acknowledgement a batch, a new connection "
+    f"tried after {RECONNECT_INTERVAL_S:g} s"
 )
 _WEAKER = "confirmed before the page cache, when the journal's writer has the message queued"
 _NEVER = (
