@@ -10,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from dotenv import dotenv_values
 
@@ -33,6 +34,15 @@ def _run(root: Path, *command: str) -> int:
     return subprocess.run(command, cwd=root, check=False).returncode
 
 
+def _become(root: Path, *module: str) -> NoReturn:
+    """Run a Python module in this process's place: signals reach it, and its exit code is ours."""
+    command = [sys.executable, "-m", *module]
+    report.say("$ " + " ".join(command))
+    sys.stdout.flush()
+    os.chdir(root)
+    os.execv(command[0], command)  # noqa: S606 -- a shell would be one more that signals have to pass
+
+
 def _tool(name: str) -> str:
     """A program of the environment that runs this."""
     return str(Path(sys.executable).parent / name)
@@ -51,7 +61,7 @@ def test(root: Path) -> int:
     else:
         report.say("The Compose tests are left out: no Docker engine answers here.")
     present = [folder for folder in folders if (root / folder).is_dir()]
-    return _run(root, sys.executable, "-m", "pytest", *WORKERS, *present)
+    _become(root, "pytest", *WORKERS, *present)
 
 
 def lint(root: Path) -> int:
@@ -69,12 +79,12 @@ def lint(root: Path) -> int:
 
 def bench(root: Path) -> int:
     """The measurements of bench/."""
-    return _run(root, sys.executable, "-m", "bench")
+    _become(root, "bench")
 
 
 def compare(root: Path) -> int:
     """The brokers side by side."""
-    return _run(root, sys.executable, "-m", "bench.brokers")
+    _become(root, "bench.brokers")
 
 
 def files_named_now() -> str:
@@ -107,7 +117,7 @@ def dotenv_of(root: Path) -> Mapping[str, str]:
 
 def chaos(root: Path) -> int:
     """Every fault of tests/chaos, and the report of it."""
-    return _run(root, sys.executable, "-m", "tests.chaos")
+    _become(root, "tests.chaos")
 
 
 def requirements(root: Path) -> int:

@@ -105,9 +105,10 @@ def test_an_archiver_that_was_stopped_past_its_session_doubles_nothing(
         all_committed(broker, topics, 1000)
         zombie.process.send_signal(signal.SIGCONT)
         until(lambda: bool(zombie.events("ownership_lost")), "it notices")
+        # With what is its own again, or not: the partition may be given to either of the two.
+        assert zombie.terminate() == 0
         publish_some(broker, topics, range(1000, 1200))
         all_committed(broker, topics, 1200)
-        assert zombie.terminate() == 0
         assert heir.terminate() == 0
     audit(directory, 1200)
 
