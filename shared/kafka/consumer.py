@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -34,7 +34,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from shared.errors import BrokerUnavailable
 from shared.kafka.committed import committed_offsets
-from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, ended, partitions_by_name, start_client, translate
 from shared.kafka.records import Polled, ReceivedRecord, RecordBatch
 from shared.runtime.settings import KafkaSettings
 
@@ -263,10 +263,7 @@ class GroupReader:
         if self._fetch is not None:
             self._fetch.cancel()
             await asyncio.wait({self._fetch}, timeout=STOP_TIMEOUT_S)
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._client.stop()
-        except CLIENT_ERRORS:
+        if not await ended(self._client.stop(), STOP_TIMEOUT_S):
             await _abandon(self._client)
 
     async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
@@ -329,6 +326,4 @@ async def _abandon(client: AIOKafkaConsumer) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
-    with suppress(*CLIENT_ERRORS):
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await client._client.close()
+    await ended(client._client.close(), STOP_TIMEOUT_S)

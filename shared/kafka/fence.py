@@ -25,6 +25,7 @@ from shared.kafka.connection import (
     CLIENT_ERRORS,
     abandon_producer,
     client_options,
+    ended,
     partition_count,
     start_client,
     translate,
@@ -54,8 +55,6 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
                     client._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, partition))
             await client.abort_transaction()
             raised = (client._txn_manager.producer_id, client._txn_manager.producer_epoch)
-            await client.stop()
-            return raised
     except (kafka_errors.ProducerFenced, kafka_errors.InvalidProducerIdMapping, AssertionError) as error:
         # Another start of this name came between, or the transaction took too long: either way, from the beginning.
         await abandon_producer(client)
@@ -66,6 +65,9 @@ async def raise_fence(settings: KafkaSettings, transactional_id: str, topics: Se
     except BaseException:
         await abandon_producer(client)
         raise
+    if not await ended(client.stop()):
+        await abandon_producer(client)
+    return raised
 
 
 def fenced_options(transactional_id: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from shared.kafka.committed import every_commit, once_loaded
-from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, ended, partitions_by_name, start_client, translate
 from shared.kafka.log_reader import Place, open_log_reader
 from shared.runtime.settings import KafkaSettings
 
@@ -77,7 +77,7 @@ async def describe_groups(settings: KafkaSettings, names: Sequence[str], topic: 
             await start_client(admin, settings)
             return tuple([await _describe_group(admin, name, topic) for name in names])
     finally:
-        await admin.close()
+        await ended(admin.close())
 
 
 async def list_groups(settings: KafkaSettings) -> list[str]:
@@ -88,7 +88,7 @@ async def list_groups(settings: KafkaSettings) -> list[str]:
             await start_client(admin, settings)
             found = await once_loaded(admin.list_consumer_groups)
     finally:
-        await admin.close()
+        await ended(admin.close())
     # Kafka Connect and share groups speak other protocols; groups that only commit have none.
     return sorted({name for name, protocol in found if protocol in ("consumer", "")})
 
@@ -142,7 +142,7 @@ async def partitions_of(settings: KafkaSettings, topic: str) -> list[Place]:
             await start_client(admin, settings)
             return [Place(topic, partition) for partition in await partitions_by_name(admin._client, topic)]
     finally:
-        await admin.close()
+        await ended(admin.close())
 
 
 async def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from shared.errors import BrokerUnavailable
 from shared.kafka.connection import (
     CLIENT_ERRORS,
-    STOP_TIMEOUT_S,
     client_options,
+    ended,
     partitions_by_name,
     start_client,
     translate,
@@ -148,9 +148,7 @@ async def open_log_reader(settings: KafkaSettings, *, committed_only: bool = Fal
             await asyncio.sleep(0)
         yield LogReader(client)
     finally:
-        with suppress(*CLIENT_ERRORS):  # it has nothing to finish
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await client.stop()
+        await ended(client.stop())
 
 
 @asynccontextmanager

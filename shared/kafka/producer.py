@@ -19,9 +19,9 @@ from aiokafka.structs import RecordMetadata
 from shared.errors import BrokerUnavailable, PipelineError
 from shared.kafka.connection import (
     CLIENT_ERRORS,
-    STOP_TIMEOUT_S,
     abandon_producer,
     client_options,
+    ended,
     partition_count,
     start_client,
     translate,
@@ -195,11 +195,8 @@ class BatchPublisher:
     async def close(self) -> None:
         """End the incarnation. The caller has awaited every confirmation that it wants; others are reported failed."""
         if self._unconfirmed:
-            return await self.abandon()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._client.stop()
-        except CLIENT_ERRORS:
+            await self.abandon()
+        elif not await ended(self._client.stop()):
             await abandon_producer(self._client)
 
     async def abandon(self) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from shared.kafka.connection import CLIENT_ERRORS, STOP_TIMEOUT_S, client_options, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, ended, start_client, translate
 from shared.runtime.settings import KafkaSettings
 
 COMMIT_TIMEOUT_S = 15.0
@@ -35,6 +34,4 @@ async def commit_for_group(settings: KafkaSettings, group: str, topic: str, next
     except CLIENT_ERRORS as error:
         raise translate(error, f"committing offsets for {group}") from error
     finally:
-        with suppress(*CLIENT_ERRORS):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await client.stop()
+        await ended(client.stop())

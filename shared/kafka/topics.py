@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.errors import AccessDenied, BrokerUnavailable, FatalError
-from shared.kafka.connection import CLIENT_ERRORS, client_options, partitions_by_name, start_client, translate
+from shared.kafka.connection import CLIENT_ERRORS, client_options, ended, partitions_by_name, start_client, translate
 from shared.runtime.settings import KafkaSettings
 
 ADMIN_TIMEOUT_S = 30.0
@@ -60,7 +60,7 @@ async def open_admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClie
     except CLIENT_ERRORS as error:
         raise translate(error, "administering the cluster") from error
     finally:
-        await client.close()
+        await ended(client.close())
 
 
 async def ensure_topic(settings: KafkaSettings, spec: TopicSpec) -> TopicOutcome:

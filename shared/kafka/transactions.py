@@ -22,9 +22,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from shared.kafka.committed import committed_offsets
 from shared.kafka.connection import (
     CLIENT_ERRORS,
-    STOP_TIMEOUT_S,
     abandon_producer,
     client_options,
+    ended,
     partition_count,
     start_client,
     translate,
@@ -148,8 +148,5 @@ class TransactionalPublisher:
 
     async def close(self) -> None:
         """Disconnect. Nothing is pending: every `publish` has returned or raised."""
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._client.stop()
-        except CLIENT_ERRORS:
+        if not await ended(self._client.stop()):
             await abandon_producer(self._client)

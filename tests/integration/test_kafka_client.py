@@ -133,6 +133,19 @@ async def test_a_reader_whose_client_asks_for_metadata_no_more_is_spent(broker: 
     assert not [one for one in client._conns.values() if one.connected()]
 
 
+async def test_a_reader_stops_although_its_connections_were_left_closing(broker: str, topics: Topics) -> None:
+    """As a `stop` that took too long leaves them: the next one finds futures that were cancelled, and that is all."""
+    settings = KafkaSettings(service_name="test", kafka_bootstrap_servers=broker, kafka_topic=topics.records)
+    reader = await GroupReader.start(settings, Membership("nobody", "earliest", 10_000, 5_000), Nobody())
+    cut_short = asyncio.create_task(reader._client._client.close())
+    while not any(connection._writer is None for connection in reader._client._client._conns.values()):
+        await asyncio.sleep(0)
+    cut_short.cancel()
+    await asyncio.wait({cut_short})
+    assert cut_short.cancelled()
+    await reader.stop()
+
+
 def test_a_write_to_a_connection_that_was_just_closed_is_a_lost_connection(broker: str) -> None:
     """uvloop raises RuntimeError between the end of a transport and the moment in which the client has heard of it."""
     causes: list[BaseException | None] = []
