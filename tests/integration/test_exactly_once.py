@@ -164,22 +164,22 @@ def test_two_producers_on_one_checkpoint_are_refused(site: Site) -> None:
 
 def test_a_zombie_writes_nothing_that_counts_and_says_who_took_over(site: Site, tmp_path: Path) -> None:
     """Stopped in the middle of its work past the lease, awake when the successor has done everything."""
-    append(site.log, lines(0, 400_000))
+    append(site.log, lines(0, 150_000))
     with site.producer() as zombie:
         until(lambda: records(site) > 1000, "records of the first one")
         zombie.process.send_signal(signal.SIGSTOP)
         with site.producer(CHECKPOINT_FILE=str(tmp_path / "other" / "checkpoint.json")) as successor:
             successor.wait_for_event("broker_connected")
-            until(lambda: records(site) == 400_000, "the successor finishes")
+            until(lambda: records(site) == 150_000, "the successor finishes")
             zombie.process.send_signal(signal.SIGCONT)
-            append(site.log, lines(400_000, 1000))
+            append(site.log, lines(150_000, 1000))
             assert zombie.process.wait(60) == 1
             (told,) = zombie.events("service_failed")
             assert told["error_type"] == "Fenced"
             assert f"process {successor.process.pid} on " in told["error"]
-            until(lambda: records(site) == 401_000, "the successor goes on")
+            until(lambda: records(site) == 151_000, "the successor goes on")
             assert successor.terminate() == 0
-    assert_exactly_once(site, 401_000)
+    assert_exactly_once(site, 151_000)
 
 
 def test_a_fence_that_is_raised_anew_all_the_time_costs_nothing_and_doubles_nothing(site: Site) -> None:
