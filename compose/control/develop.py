@@ -24,7 +24,7 @@ LEVELS: Mapping[str, Sequence[str]] = {
     "dev": ("--extra", "dev"),
 }
 # Tests mostly wait. Each worker has a broker of its own; the Compose tests share one stack, and so one worker.
-WORKERS = ("--numprocesses", "3", "--dist", "loadgroup")
+WORKERS = ("--numprocesses", "4", "--dist", "loadgroup")
 # What the image is built with besides the build back end.
 IMAGE_TOOLS = ("uv",)
 

@@ -38,13 +38,7 @@ QUICK_TIMEOUT_S = 600.0
 END_TIMEOUT_S = 120.0
 LOGS = ("Kafka", "RabbitMQ streams")
 """Systems that keep what was read."""
-INCIDENTS = {
-    KAFKA: [Incident.WORKER_KILLED],
-    CLASSIC: [Incident.WORKER_KILLED, Incident.BROKER_KILLED],
-    ACTIVE: [Incident.WORKER_KILLED],
-}
-"""Some of those that a quick comparison leaves out."""
-SYSTEMS = (*INCIDENTS, MOCK)
+SYSTEMS = (KAFKA, CLASSIC, ACTIVE, MOCK)
 DIFFERENT = (KAFKA, STREAMS, CLASSIC, QUORUM, ACTIVE, MOCK)
 """The other modes differ in a setting of the broker alone."""
 
@@ -142,11 +136,11 @@ def test_what_runs_and_is_installed_is_found(started: Started) -> None:
     assert broker.installed_bytes() > (1e6 if candidate.is_mock else 50e6)
 
 
-@pytest.mark.parametrize("started", INCIDENTS, indirect=True)
+@pytest.mark.parametrize("started", [KAFKA], indirect=True)
 def test_programs_go_on_after_an_incident(started: Started, tmp_path: Path) -> None:
-    """Publisher and workers connect again by themselves, and nothing that was confirmed is lost."""
+    """Publisher and workers connect again by themselves; a quick comparison asks every system for the broker alone."""
     candidate, broker = started
-    for incident in INCIDENTS[candidate.name]:
+    for incident in (Incident.WORKER_KILLED, Incident.BROKER_KILLED):
         folder = tmp_path / incident.name
         folder.mkdir()
         goes_on_after(incident, candidate, broker, folder)
@@ -155,11 +149,6 @@ def test_programs_go_on_after_an_incident(started: Started, tmp_path: Path) -> N
 def goes_on_after(incident: Incident, candidate: Candidate, broker: Broker, folder: Path) -> None:
     play = Play([Step(100, 2.0)], workers=2, incident=incident)
     topology = prepare(candidate, broker, play)
-    if incident is Incident.BROKER_KILLED:
-        # A queue that RabbitMQ 3.10 made moments before a SIGKILL may not come back (seen), its metadata being younger
-        # than the last start in order.
-        broker.stop()
-        broker.start()
     broker_before = broker.pid
     outcome = perform(candidate, broker, topology, play, folder)
     found = account(outcome.confirmations, outcome.receipts[0])
