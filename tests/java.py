@@ -41,8 +41,9 @@ def begin_with_learnt_classes() -> None:
             for old in folder.glob("*.aot"):
                 old.unlink()
             _learn(learnt)
-    # It tells about every class that does not fit; errors are told on.
-    _choose(f"{JAVA_OPTIONS} -Xlog:disable -Xlog:all=error:stderr -XX:AOTCache={learnt}")
+    # It tells of each class that does not fit; errors are told on. Where learning took too long, brokers start as ever.
+    quiet = "-Xlog:disable -Xlog:all=error:stderr"
+    _choose(f"{JAVA_OPTIONS} {quiet} -XX:AOTCache={learnt}" if learnt.exists() else JAVA_OPTIONS)
 
 
 def _fingerprint(jars: Sequence[Path]) -> str:
@@ -62,10 +63,11 @@ def _learn(learnt: Path) -> None:
             _use(broker.bootstrap_servers)
         finally:
             broker.stop(LEARN_TIMEOUT_S)
-        # In the same folder first, so that it is there as a whole or not at all.
-        partial = learnt.with_suffix(".partial")
-        partial.write_bytes(made.read_bytes())
-        partial.rename(learnt)
+        if made.exists():
+            # In the same folder first, so that it is there as a whole or not at all.
+            partial = learnt.with_suffix(".partial")
+            partial.write_bytes(made.read_bytes())
+            partial.rename(learnt)
 
 
 def _use(servers: str) -> None:

@@ -9,20 +9,20 @@ import pytest
 from shared.kafka.connection import ended
 
 
+async def hang(cancelled: asyncio.Event) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        cancelled.set()
+
+
 async def test_what_ends_well_is_told() -> None:
     assert await ended(asyncio.sleep(0)) is True
 
 
 async def test_what_takes_too_long_is_ended() -> None:
     cancelled = asyncio.Event()
-
-    async def hang() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    assert await ended(hang(), 0.01) is False
+    assert await ended(hang(cancelled), 0.01) is False
     assert cancelled.is_set()
 
 
@@ -51,14 +51,7 @@ async def test_a_cancellation_of_its_own_tasks_is_not_ours() -> None:
 
 async def test_our_cancellation_is_ours_and_ends_it_too() -> None:
     cancelled = asyncio.Event()
-
-    async def hang() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    ours = asyncio.create_task(ended(hang(), 60.0))
+    ours = asyncio.create_task(ended(hang(cancelled), 60.0))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     ours.cancel()
