@@ -30,6 +30,8 @@ from bench.brokers.rabbitmq import HOW_TO_GET, MEMORY, USER, WATCHED, RabbitBrok
 from compose.local.ports import LOOPBACK
 
 RECONNECT_INTERVAL_S = 0.2
+CONNECT_TIMEOUT_S = 1.0
+"""A broker that has just started leaves some questions about a stream unanswered; the client would wait for 10 s."""
 CLOSE_TIMEOUT_S = 2.0
 FILL_BATCH_SIZE = 500
 FILL_BATCHES_UNDER_WAY = 20
@@ -65,8 +67,9 @@ class StreamPublisher:
                 await self._wake.wait()
                 self._wake.clear()
                 gathered, self._gathered = self._gathered, []
+                timeout_s = CONNECT_TIMEOUT_S if self._producer is None else None
                 try:
-                    await self._send(gathered)
+                    await asyncio.wait_for(self._send(gathered), timeout_s)
                 except Exception as error:  # noqa: BLE001 -- the client raises what its transport does, of any kind
                     await self._give_up(gathered, error)
         finally:
@@ -160,7 +163,7 @@ class StreamConsumer:
         while True:
             try:
                 await self.close()
-                await self._open()
+                await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
             except Exception:  # noqa: BLE001 -- as above
                 await asyncio.sleep(RECONNECT_INTERVAL_S)
             else:
@@ -277,7 +280,7 @@ CANDIDATES = (
         durability=Durability.PAGE_CACHE,
         settings="a stream per worker and one for total order, unnamed publisher with confirms, RawMessage (the body "
         "without the sections of AMQP 1.0), offset stored at the broker after each batch, a new connection tried after "
-        f"{RECONNECT_INTERVAL_S:g} s",
+        f"{RECONNECT_INTERVAL_S:g} s, and another where it gives no stream within {CONNECT_TIMEOUT_S:g} s",
         make_broker=RabbitBroker,
         make_client=StreamClient,
         find_version=find_version,
