@@ -54,8 +54,8 @@ def _all_of(root: Path, commands: Sequence[Sequence[str]]) -> int:
 
 
 def test(root: Path) -> int:
-    """Units, integration and a short selection of faults everywhere, the Compose tests where an engine answers."""
-    folders = ["tests/unit", "tests/integration", "tests/chaos"]
+    """All of them; those with Compose where an engine answers, and of the chaos a short selection."""
+    folders = ["tests/unit", "tests/comparison", "tests/integration", "tests/chaos"]
     if engine_answers():
         folders.append("tests/compose")
     else:

@@ -1,7 +1,6 @@
 """A quick comparison does what its document says of brokers, and each broker keeps the Protocol of the harness.
 
-One that cannot be started here is skipped with the way to get it. Not part of `make test`: with every broker started it
-takes three minutes of both cores. `python -m pytest tests/comparison --dist loadgroup`.
+One that cannot be started here is skipped with the way to get it.
 """
 
 from __future__ import annotations
