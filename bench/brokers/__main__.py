@@ -24,9 +24,9 @@ from bench.brokers.broker import Candidate, Durability
 from bench.brokers.candidates import all_candidates
 from bench.brokers.claims import judge_all
 from bench.brokers.disk import Disk, look_at_disk
-from bench.brokers.questions import Question, make_questions
-from bench.brokers.report import FOLDER, figures_table, make_report
-from bench.brokers.rounds import Rounds, asked, run_count
+from bench.brokers.questions import Question, make_questions, warm_up
+from bench.brokers.report import FOLDER, figures_table, make_report, shown_candidates
+from bench.brokers.rounds import Rounds, run_count
 from bench.brokers.samples import NOT_HERE, Comparison, comparison_json, foreign_cores, read_comparison
 from bench.brokers.stage import Stage
 from bench.errors import BenchmarkFailed
@@ -176,7 +176,7 @@ def _ask_all(
         with _progress(run_count(questions, started, warm_up=not quick), console) as tell:
             rounds = Rounds(stage, started, tell, seed=int(time.time()), give_up_at=give_up_at)
             if not quick:
-                rounds.warm_up(questions[0])
+                rounds.warm_up(warm_up())
             rounds.ask(questions)
     return rounds
 
@@ -200,7 +200,9 @@ def _show(
 ) -> None:
     for question in questions:
         console.rule(question.title)
-        console.print(_rich_table(figures_table(comparison, question, asked(question, candidates))))
+        console.print(
+            _rich_table(figures_table(comparison, question, shown_candidates(comparison, question, candidates)))
+        )
     console.rule("The usual table")
     for each in judge_all(comparison):
         told = f"{each.claim.aspect}, {each.claim.system}, “{each.claim.assertion}”: {each.verdict}. {each.figures}"

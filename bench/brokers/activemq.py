@@ -16,6 +16,7 @@ from stompman import AckableMessageFrame
 
 from bench.brokers.broker import (
     BATCH_SIZE,
+    FEW_AHEAD,
     IN_FLIGHT,
     BrokerLost,
     Candidate,
@@ -45,6 +46,9 @@ CONFIGURATION = """\
     http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" brokerName="localhost" dataDirectory="{data}" useJmx="false"
       useShutdownHook="true" schedulerSupport="false" advisorySupport="false">
+    <destinationInterceptors><virtualDestinationInterceptor><virtualDestinations>
+      <virtualTopic name="VirtualTopic.&gt;" prefix="Consumer.*." transactedSend="true"/>
+    </virtualDestinations></virtualDestinationInterceptor></destinationInterceptors>
     <persistenceAdapter>
       <kahaDB directory="{data}/kahadb" journalDiskSyncStrategy="{sync}" concurrentStoreAndDispatchQueues="false"/>
     </persistenceAdapter>
@@ -209,7 +213,7 @@ class StompClient:
     async def _subscribe(
         self, client: stompman.Client, topology: Topology, group: str, consumer: StompConsumer
     ) -> stompman.ManualAckSubscription:
-        headers = {"activemq.prefetchSize": str(IN_FLIGHT)}
+        headers = {"activemq.prefetchSize": str(topology.prefetch)}
         if topology.order is Order.TOTAL:
             headers["activemq.exclusive"] = "true"
         queue = f"/queue/Consumer.{group}.{_topic(topology).removeprefix('/topic/')}"
@@ -261,9 +265,10 @@ def _version() -> str | None:
 
 _SETTINGS = (
     "heap 512 MB, of which messages may take 70 %; concurrentStoreAndDispatchQueues=false, advisorySupport=false, "
-    "useJmx=false; transport.tcpNoDelay=true, as the others have it by default; STOMP, a receipt each over "
-    f"{CONNECTION_COUNT} publishing connections, prefetch {IN_FLIGHT}, one acknowledgement a batch, a new connection "
-    f"tried after {RECONNECT_INTERVAL_S:g} s"
+    "useJmx=false; virtual topics with transactedSend=true, one sync for all groups; transport.tcpNoDelay=true, as the "
+    f"others have it by default; STOMP, a receipt each over {CONNECTION_COUNT} publishing connections, prefetch "
+    f"{IN_FLIGHT}, {FEW_AHEAD} where workers share or order is looked at, one acknowledgement a batch, a new "
+    f"connection tried after {RECONNECT_INTERVAL_S:g} s"
 )
 _WEAKER = "confirmed before the page cache, when the journal's writer has the message queued"
 _NEVER = (

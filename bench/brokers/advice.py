@@ -26,8 +26,8 @@ from bench.brokers.facts import (
 )
 from bench.brokers.samples import NOT_HERE, Comparison
 
-Holds = Callable[[Facts], tuple[bool, str]]
-"""Whether the figures bear it out, and which they are. Raises Unmeasured."""
+Holds = Callable[[Facts], tuple[bool | None, str]]
+"""Whether the figures bear it out, None where that cannot be told, and which they are. Raises Unmeasured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class Line:
             held, told = self.holds(facts)
         except Unmeasured as missing:
             return f"**{self.choice}** {self.case}: {NOT_HERE}; {missing}."
+        if held is None:
+            return f"Perhaps **{self.choice}** {self.case}: ranges overlap; {told}."
         return f"**{self.choice}** {self.case}: {told}." if held else f"Not **{self.choice}** {self.case}: {told}."
 
 
@@ -54,10 +56,11 @@ def advice(comparison: Comparison) -> Sequence[str]:
 
 
 def _history(candidate: str) -> Holds:
-    def holds(facts: Facts) -> tuple[bool, str]:
+    def holds(facts: Facts) -> tuple[bool | None, str]:
         seen, copies = facts.share_seen(candidate, "late_group"), facts.copies(candidate)
         told = f"a late group saw {seen:.0%} of what came before it, all groups take {copies.text(1)} times the disk"
-        return seen == 1 and reaches(copies, A_COPY_MORE) is False, told
+        more = reaches(copies, A_COPY_MORE)
+        return seen == 1 and (None if more is None else not more), told
 
     return holds
 
@@ -86,9 +89,9 @@ def _loses_nothing(*candidates: str) -> Holds:
     return holds
 
 
-def _shares_by_message(facts: Facts) -> tuple[bool, str]:
+def _shares_by_message(facts: Facts) -> tuple[bool | None, str]:
     workers, gain = facts.gain(CLASSIC)
-    return reaches(gain, A_GAIN) is True, f"{workers} workers {gain.text(1)} times one, without partitions to plan"
+    return reaches(gain, A_GAIN), f"{workers} workers {gain.text(1)} times one, without partitions to plan"
 
 
 def _mock_fans_out(facts: Facts) -> tuple[bool, str]:
@@ -96,33 +99,37 @@ def _mock_fans_out(facts: Facts) -> tuple[bool, str]:
     return share == 1, f"each queue of a mock got {share:.0%}; the rest needs AWS, measure it where you are"
 
 
-def _nobody_is_first(facts: Facts) -> tuple[bool, str]:
-    """No system is above the others at both levels of durability."""
+def _someone_is_first(facts: Facts) -> tuple[bool, str]:
+    """A product is above the others at both levels of durability."""
     pairs = ((KAFKA, KAFKA_SYNCED), (STREAMS, QUORUM), (CLASSIC, QUORUM), (ACTIVE, ACTIVE_SYNCED))
     both = [
         (page, disk)
         for page, disk in pairs
         if _first(facts, page, PAGE_CACHE_LEVEL) and _first(facts, disk, DISK_LEVEL)
     ]
-    told = "no system is first at both levels" if not both else f"{' and '.join(both[0])} are first at their levels"
-    return not both, f"{told}; look at the ladder of latencies, and at the rate at which your logs grow"
+    told = f"{' and '.join(both[0])} are first at their levels" if both else "no product is first at both levels"
+    return bool(both), f"{told}; look at the ladder of latencies, and at the rate at which your logs grow"
 
 
 def _first(facts: Facts, candidate: str, level: Sequence[str]) -> bool:
-    return is_first(facts.rate(candidate), facts.other_rates(level, candidate)) is True
+    return is_first(facts.rate(candidate), facts.other_rates(level, candidate).values()) is True
 
 
 LINES = (
     Line("Kafka", "if groups come and go and each has to see history", _history(KAFKA)),
     Line("Kafka", "if order by key has to survive more workers", _order_by_key),
-    Line("Kafka with flush.messages=1", "if one node has to survive a power cut", _survives_power_cut),
+    Line(
+        "Kafka with flush.messages=1", "if you run Kafka and one node has to survive a power cut", _survives_power_cut
+    ),
     Line("RabbitMQ streams", "if you run RabbitMQ and want a log", _history(STREAMS)),
     Line("RabbitMQ quorum queues", "if messages are tasks that must not be lost", _loses_nothing(QUORUM)),
     Line("RabbitMQ classic queues", "if a power cut may cost the last moments", _loses_nothing(CLASSIC)),
-    Line("ActiveMQ with sync always", "if JMS is what your programs speak", _loses_nothing(ACTIVE_SYNCED)),
-    Line("A queue of any kind", "if one slow message must not hold up those behind it", _shares_by_message),
     Line(
-        "SNS with SQS", "if nobody is to operate a broker and some tens of milliseconds do not matter", _mock_fans_out
+        "ActiveMQ with sync always",
+        "if JMS is what your programs speak (measured over STOMP)",
+        _loses_nothing(ACTIVE_SYNCED),
     ),
-    Line("None for its rate alone", "whatever the case", _nobody_is_first),
+    Line("A queue of any kind", "if workers come and go and order does not matter", _shares_by_message),
+    Line("SNS with SQS", "if nobody is to operate a broker", _mock_fans_out),
+    Line("One product for its rate alone", "if nothing else counts", _someone_is_first),
 )

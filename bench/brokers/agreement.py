@@ -1,7 +1,8 @@
 """Whether two runs say the same. Pure.
 
-Two figures are apart when their ranges have no value in common; of a single round each, when one is more than a quarter
-away from the other.
+Two figures are apart when their ranges have no value in common; where either run has fewer than three rounds, when one
+median is more than a quarter away from the other: ranges of two rounds each miss each other by chance in one case of
+three.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from bench.brokers.samples import Comparison
 from bench.summary import Spread
 
 A_QUARTER = 0.25
-CONDITIONS = ("foreign_cores",)
-"""Figures of the surroundings, which need not agree."""
+ROUNDS_OF_A_RANGE = 3
+UNASKED = ("foreign_cores", "published")
+"""Figures of the surroundings, which need not agree, and what was sent."""
 
 Cell = tuple[str, str, str, str]
 """Question, variant, candidate and figure."""
@@ -40,7 +42,7 @@ def _cells(comparison: Comparison) -> list[Cell]:
         (sample.question, sample.variant, sample.candidate, figure)
         for sample in comparison.samples
         for figure in sample.figures
-        if figure not in CONDITIONS
+        if figure not in UNASKED
     )
     return list(dict.fromkeys(found))
 
@@ -52,8 +54,9 @@ def apart(now: Comparison, before: Comparison) -> Sequence[Apart]:
         one, other = now.spread(*cell), before.spread(*cell)
         assert one is not None
         assert other is not None
-        rounds = len(now.values(*cell)) + len(before.values(*cell))
-        if _differ(one, other) if rounds > 2 else _more_than_a_quarter(one.median, other.median):
+        rounds = min(len(now.values(*cell)), len(before.values(*cell)))
+        far = _more_than_a_quarter(one.median, other.median)
+        if far if rounds < ROUNDS_OF_A_RANGE else _differ(one, other):
             found.append(Apart(cell, one, other))
     return found
 

@@ -83,9 +83,9 @@ def count_syncs(stage: Stage, candidate: Candidate, duration_s: float) -> Mappin
     return {"": {"syncs_per_1000": beyond_background(busy, idle) / len(outcome.confirmations) * 1e3}}
 
 
-def climb(stage: Stage, candidate: Candidate, rates_per_s: Sequence[int], rate_s: float) -> Mapping[str, Figures]:
+def climb(stage: Stage, candidate: Candidate, steps: Sequence[Step]) -> Mapping[str, Figures]:
     """Latencies by rate, of one publisher that goes up the ladder."""
-    steps = [Step(rates_per_s[0], WARM_UP_S), *(Step(rate, rate_s) for rate in rates_per_s)]  # the first one warms up
+    steps = [Step(steps[0].rate_per_s, WARM_UP_S), *steps]
     outcome = _perform(stage, candidate, Play(steps))
     [[receipts]] = outcome.receipts
     figures: dict[str, Figures] = {}

@@ -7,7 +7,7 @@ import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from bench.brokers.broker import BrokerLost, Client, Consumer, NotOffered, Order, Publisher, Topology
+from bench.brokers.broker import FEW_AHEAD, BrokerLost, Client, Consumer, NotOffered, Order, Publisher, Topology
 from bench.brokers.journal import count_late
 from bench.brokers.messages import message, number_and_due
 
@@ -111,7 +111,7 @@ async def read(worker: Consumer, published: asyncio.Event | None = None, numbers
 
 async def _count_late(client: Client, order: Order, count: int) -> int:
     """Of what is published one after the other and lies there when two workers begin to read."""
-    topology = Topology(f"order-{uuid.uuid4().hex[:8]}", WORKERS, order)
+    topology = Topology(f"order-{uuid.uuid4().hex[:8]}", WORKERS, order, FEW_AHEAD)
     await client.create(topology)
     await client.create_group(topology, "group")
     async with client.publisher(topology) as publisher:

@@ -16,6 +16,8 @@ from typing import Protocol
 
 IN_FLIGHT = 200
 """Messages that are sent and not yet confirmed, and messages that a worker gets ahead of its acknowledgements."""
+FEW_AHEAD = 10
+"""What a worker gets ahead where it matters that another one may have the rest: what lies with one is out of reach."""
 BATCH_SIZE = 100
 """The most messages that a worker acknowledges together."""
 
@@ -55,6 +57,8 @@ class Topology:
     name: str
     worker_count: int = 1
     order: Order = Order.NONE
+    prefetch: int = IN_FLIGHT
+    """What a worker gets ahead of its acknowledgements, where a broker deals messages out one by one."""
 
     @property
     def log_count(self) -> int:

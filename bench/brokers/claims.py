@@ -34,6 +34,8 @@ from bench.summary import Spread
 NEEDS_AWS = ("not measured: needs AWS", "A mock has no throughput and does not grow.")
 OVERLAP = "depends on the run: ranges overlap"
 ONE_NODE = "workers of one node; several nodes were not measured"
+PYTHON = "200 in flight, Python clients"
+BY_WORKERS = f"depends on what is scaled: {ONE_NODE}"
 
 Judge = Callable[[Facts], tuple[str, str]]
 """Verdict, and the figures that it rests on. Raises Unmeasured."""
@@ -111,21 +113,25 @@ def _copy_per_group(facts: Facts) -> tuple[str, str]:
 
 def _mock_fans_out(facts: Facts) -> tuple[str, str]:
     share = facts.share_seen(MOCK, "each_of_two_groups")
-    return _agrees(share == 1), f"each of two queues behind a topic of the mock got {share:.0%}"
+    return f"{_agrees(share == 1)} (of the mock)", f"each of two queues behind a topic of the mock got {share:.0%}"
 
 
 def _kafka_is_fastest(facts: Facts) -> tuple[str, str]:
     page, disk = facts.rate(KAFKA), facts.rate(KAFKA_SYNCED)
     others = facts.other_rates(PAGE_CACHE_LEVEL, KAFKA), facts.other_rates(DISK_LEVEL, KAFKA_SYNCED)
-    first = [is_first(page, others[0]), is_first(disk, others[1])]
-    told = f"page cache: {_against(page, others[0])}; fsync: {_against(disk, others[1])}"
-    verdict = _by("durability", first)
-    return (f"{verdict} (single messages)" if verdict == "disagrees" else verdict), told
+    first = [is_first(page, others[0].values()), is_first(disk, others[1].values())]
+    told = f"page cache: {_against(facts, KAFKA, others[0])}; fsync: {_against(facts, KAFKA_SYNCED, others[1])}"
+    return _of_python(_by("durability", first)), told
 
 
-def _against(own: Spread, others: Sequence[Spread]) -> str:
-    best = max(others, key=lambda other: other.median)
-    return f"{own.text(0)}/s, the best other {best.text(0)}/s"
+def _of_python(verdict: str) -> str:
+    """A rate is that of its client, too."""
+    return f"{verdict} ({PYTHON})" if verdict in ("agrees", "disagrees") else verdict
+
+
+def _against(facts: Facts, own: str, others: Mapping[str, Spread]) -> str:
+    best = max(others, key=lambda other: others[other].median)
+    return f"{facts.rate_told(own)}, the best other ({best}) {facts.rate_told(best)}"
 
 
 def _rabbit_is_between(facts: Facts) -> tuple[str, str]:
@@ -134,16 +140,17 @@ def _rabbit_is_between(facts: Facts) -> tuple[str, str]:
     for level in (PAGE_CACHE_LEVEL, DISK_LEVEL):
         others = facts.other_rates(level, *RABBIT_KINDS)
         for kind in (one for one in level if one in RABBIT_KINDS):
-            found[kind] = _place(facts.rate(kind), others)
-    told = ", ".join(f"{_kind(kind)} {facts.rate(kind).text(0)}/s ({place})" for kind, place in found.items())
+            found[kind] = _place(facts.rate(kind), others.values())
+    told = ", ".join(f"{_kind(kind)} {facts.rate_told(kind)} ({place})" for kind, place in found.items())
     between = [None if place == UNCLEAR else place == BETWEEN for place in found.values()]
-    return _by("the kind of queue", between), f"{told}; each among the other systems of its level"
+    return _of_python(_by("the kind of queue", between)), f"{told}; each among the other systems of its level"
 
 
 BETWEEN, UNCLEAR = "between", "ranges overlap"
 
 
-def _place(own: Spread, others: Sequence[Spread]) -> str:
+def _place(own: Spread, others: Iterable[Spread]) -> str:
+    others = list(others)
     first, last = is_first(own, others), is_last(own, others)
     if first is None or last is None:
         return UNCLEAR
@@ -155,10 +162,10 @@ def _place(own: Spread, others: Sequence[Spread]) -> str:
 def _active_is_lower(facts: Facts) -> tuple[str, str]:
     page, disk = facts.rate(ACTIVE), facts.rate(ACTIVE_SYNCED)
     others = facts.other_rates(PAGE_CACHE_LEVEL, ACTIVE), facts.other_rates(DISK_LEVEL, ACTIVE_SYNCED)
-    places = [_place(page, others[0]), _place(disk, others[1])]
-    last = [is_last(page, others[0]), is_last(disk, others[1])]
-    told = f"page cache: {page.text(0)}/s ({places[0]}), fsync: {disk.text(0)}/s ({places[1]})"
-    return _by("durability", last), told
+    places = [_place(page, others[0].values()), _place(disk, others[1].values())]
+    last = [is_last(page, others[0].values()), is_last(disk, others[1].values())]
+    told = f"page cache: {facts.rate_told(ACTIVE)} ({places[0]}), fsync: {facts.rate_told(ACTIVE_SYNCED)} ({places[1]})"
+    return _of_python(_by("durability", last)), told
 
 
 def _needs_aws(facts: Facts) -> tuple[str, str]:
@@ -206,6 +213,8 @@ def _scales(*kinds: str, limited: bool) -> Judge:
             f"{kind}: {workers} workers {gain.text(1)} times one" for kind, (workers, gain) in gains.items()
         )
         gained = [reaches(gain, A_GAIN) for _workers, gain in gains.values()]
+        if all(gained):
+            return BY_WORKERS, told
         verdict = _by("the kind of queue", [None if each is None else each != limited for each in gained])
         return (f"{verdict} ({ONE_NODE})" if verdict in ("agrees", "disagrees") else verdict), told
 
@@ -231,11 +240,12 @@ def _queue_order(*kinds: str) -> Judge:
 
 
 def _told_order(facts: Facts, kind: str) -> str:
-    plain, total, keyed = facts.late(kind, "plain"), facts.late(kind, "total"), facts.late_within_key(kind)
-    return (
-        f"{kind}: late with several workers {plain.text(0)} %, one at a time {total.text(1)} %, "
-        f"within a key {keyed.text(1)} %"
-    )
+    plain, total = facts.late(kind, "plain"), facts.late(kind, "total")
+    try:
+        keyed = f"{facts.late_within_key(kind).text(1)} %"
+    except Unmeasured as missing:
+        keyed = f"not told, {missing}"
+    return f"{kind}: late with several workers {plain.text(0)} %, one at a time {total.text(1)} %, within a key {keyed}"
 
 
 MOCK_CAVEAT = "a mock can look more ordered than SQS is"

@@ -6,7 +6,7 @@ apart is None, and a verdict that rests on it depends on the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.brokers.samples import Comparison
@@ -74,14 +74,20 @@ class Facts:
     def rate(self, candidate: str) -> Spread:
         return self.spread("throughput", "", candidate, "confirmed_per_s")
 
-    def other_rates(self, level: Sequence[str], *own: str) -> list[Spread]:
+    def other_rates(self, level: Sequence[str], *own: str) -> Mapping[str, Spread]:
         """Of who else was measured at a level. Raises Unmeasured when that is nobody."""
         others = [one for one in level if one not in own]
-        rates = [self.comparison.spread("throughput", "", one, "confirmed_per_s") for one in others]
-        found = [rate for rate in rates if rate is not None]
+        rates = {one: self.comparison.spread("throughput", "", one, "confirmed_per_s") for one in others}
+        found = {one: rate for one, rate in rates.items() if rate is not None}
         if not found:
             raise Unmeasured("throughput: nobody to compare with")
         return found
+
+    def rate_told(self, candidate: str) -> str:
+        """With the broker's CPU, which tells more about its limit."""
+        cpu = self.comparison.spread("throughput", "", candidate, "broker_cpu_us")
+        told = f"{self.rate(candidate).text(0)}/s"
+        return f"{told} with {cpu.median:.0f} µs of its CPU each" if cpu else told
 
     def lost(self, candidate: str) -> float:
         """The most that any round with a killed broker lost."""

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from bench.brokers.bounded import TOPOLOGY_TIMEOUT_S, run_bounded
-from bench.brokers.broker import Broker, Candidate, Order, Topology
+from bench.brokers.broker import FEW_AHEAD, IN_FLIGHT, Broker, Candidate, Order, Topology
 from bench.brokers.job import Job, Step
 from bench.brokers.journal import LINE_BYTES, Confirmation, Receipt, read_journal
 from bench.brokers.messages import RECORD_COUNT
@@ -154,7 +154,8 @@ class Cast:
 
 def prepare(candidate: Candidate, broker: Broker, play: Play) -> Topology:
     """What is published to and read from, made for one run. Raises TimeoutError."""
-    topology = Topology(f"play-{uuid.uuid4().hex[:8]}", play.workers, play.order)
+    prefetch = FEW_AHEAD if play.handling_ms else IN_FLIGHT
+    topology = Topology(f"play-{uuid.uuid4().hex[:8]}", play.workers, play.order, prefetch)
     run_bounded(_create(candidate, broker, topology, play.groups), TOPOLOGY_TIMEOUT_S)
     return topology
 

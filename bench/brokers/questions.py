@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.brokers.asking import (
@@ -21,9 +21,14 @@ from bench.brokers.asking import (
 from bench.brokers.broker import Candidate, Order
 from bench.brokers.consuming import SLOW_AMONG
 from bench.brokers.fresh import FILL_S, SETTLE_S, fill, operate, store
+from bench.brokers.job import Step
 from bench.brokers.play import AWAY_S
 from bench.brokers.stage import Stage
 from bench.contender import Figure, Figures
+
+WARM_UP_S = 8.0
+FEWEST_OF_A_RATE = 400
+"""So that a p99 is not the slowest message."""
 
 Ask = Callable[[Stage, Candidate], Mapping[str, Figures]]
 """Returns figures by variant. Raises BenchmarkFailed, or NotHere when the machine lacks what it needs."""
@@ -77,11 +82,11 @@ FULL = Sizes(
     few_rounds=3,
     fewest_rounds=2,
     throughput_s=1.5,
-    group_counts=(1, 2, 4),
+    group_counts=(1, 2, 3, 4),
     fanout_s=1.0,
     rates_per_s=(200, 1_000, 2_000),
     rate_s=0.8,
-    worker_counts=(1, 2, 4),
+    worker_counts=(1, 2, 3, 4),
     orders=(Order.KEYED, Order.TOTAL),
     worker_s=0.5,
     stored_count=2_000,
@@ -129,6 +134,13 @@ def make_questions(*, quick: bool) -> list[Question]:
     return [question for question in questions if not (quick and question.key in TOO_LONG_FOR_QUICK)]
 
 
+def warm_up() -> Question:
+    """Like the first of them, for longer."""
+    return replace(
+        _throughput(FULL), title="warm-up", parts=[partial(rates, variant="", groups=1, duration_s=WARM_UP_S)]
+    )
+
+
 _RATE_FIGURES = (
     Figure("confirmed_per_s", "confirmed messages/s", 0, compared=True),
     Figure("delivered_per_s", "delivered messages/s", 0),
@@ -146,9 +158,10 @@ in flight, less what it calls in a window of the same length with nothing to do:
 of a broker here, not its documentation. One call may cover several messages that wait; acknowledgements of the worker
 may add some. The tracing slows the broker down, so no rate is taken from this run."""
 _LATENCY = """\
-A ladder of fixed rates, {seconds:g} s each, the same for all; from the moment at which a message was due, so that a
-publisher that is held up counts as delay, to the worker that begins to handle it. Timers of the event loop add up to
-1 ms. Where a rate is above what a broker confirms, messages queue up and the figures grow with time."""
+A ladder of fixed rates, the same for all, each for {seconds:g} s and at least {fewest} messages; from the moment at
+which a message was due, so that a publisher that is held up counts as delay, to the worker that begins to handle it.
+Timers of the event loop add up to 1 ms. Where a rate is above what a broker confirms, messages queue up, and the
+figures grow with time and into the next rate."""
 _FANOUT = """\
 As above for {seconds:g} s, with groups of one worker that each get everything; delivered is the sum over the groups.
 Groups share the machine's cores with the broker: the CPU figures carry over better than the rates."""
@@ -164,8 +177,8 @@ broker's own means for order; plain is the control. The waiting decides, not dur
 _BEHAVIOUR = """\
 Of {count} messages. A late group is made after they were published. A group that has read everything asks to read
 again. A worker takes some messages and leaves without acknowledging: do all of them come again? For order, as many are
-published one after the other, and then read by two workers: late is what comes after a later one. Mocks answer too.
-Nothing is timed."""
+published one after the other, and then read by two workers that take no time for them: late is what comes after a
+later one. Mocks answer too. Nothing is timed."""
 _BROKER_KILLED = """\
 {rate} messages/s for {seconds:g} s to one group of one worker, with a broker that holds nothing else and was started
 again in order since its topology was made; in the middle SIGKILL, and it is started again at once. Answers again is the
@@ -212,14 +225,14 @@ def _latency(sizes: Sizes) -> Question:
     return Question(
         "latency",
         "How long a message is on its way",
-        _LATENCY.format(seconds=sizes.rate_s),
+        _LATENCY.format(seconds=sizes.rate_s, fewest=FEWEST_OF_A_RATE),
         [
             Figure("p50_ms", "end to end p50 ms", 1),
             Figure("p99_ms", "end to end p99 ms", 1),
             Figure("confirmed_p50_ms", "confirmed p50 ms", 1),
             Figure("confirmed_p99_ms", "confirmed p99 ms", 1),
         ],
-        [partial(climb, rates_per_s=sizes.rates_per_s, rate_s=sizes.rate_s)],
+        [partial(climb, steps=[Step(rate, max(sizes.rate_s, FEWEST_OF_A_RATE / rate)) for rate in sizes.rates_per_s])],
         sizes.rounds,
         variant_heading="messages/s",
     )

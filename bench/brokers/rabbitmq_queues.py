@@ -22,6 +22,7 @@ from pamqp.header import ContentHeader
 
 from bench.brokers.broker import (
     BATCH_SIZE,
+    FEW_AHEAD,
     IN_FLIGHT,
     BrokerLost,
     Candidate,
@@ -174,7 +175,7 @@ class QueueClient:
             async with AsyncExitStack() as attempt:
                 try:
                     channel = await attempt.enter_async_context(self._channel())
-                    await channel.set_qos(IN_FLIGHT)
+                    await channel.set_qos(topology.prefetch)
                     queue = await self._declare(channel, topology, group, worker)
                     await queue.consume(consumer.take, timeout=CONSUME_TIMEOUT_S)
                 except LOSSES as error:
@@ -194,8 +195,8 @@ def _frames(channel: int, exchange: str, value: bytes) -> bytes:
 
 
 _SETTINGS = (
-    f"persistent, publisher confirms, prefetch {IN_FLIGHT}, one acknowledgement a batch, a new connection tried after "
-    f"{RECONNECT_INTERVAL_S:g} s"
+    f"persistent, publisher confirms, prefetch {IN_FLIGHT}, {FEW_AHEAD} where workers share or order is "
+    f"looked at, one acknowledgement a batch, a new connection tried after {RECONNECT_INTERVAL_S:g} s"
 )
 _NOTES = {
     "workers": "keyed is a consistent-hash exchange with a queue per worker, total a single active consumer",

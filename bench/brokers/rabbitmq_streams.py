@@ -33,7 +33,7 @@ RECONNECT_INTERVAL_S = 0.2
 CONNECT_TIMEOUT_S = 1.0
 """A broker that has just started leaves some questions about a stream unanswered; the client would wait for 10 s."""
 CLOSE_TIMEOUT_S = 2.0
-FILL_BATCH_SIZE = 500
+MOST_IN_A_FRAME = 500
 FILL_BATCHES_UNDER_WAY = 20
 
 Waiting = tuple[int, bytes, "asyncio.Future[None]"]
@@ -80,7 +80,7 @@ class StreamPublisher:
             self._producer = await open_producer(self._port, self._on_closed)
         for place, stream in enumerate(self._streams):
             chosen = [(value, confirmed) for to, value, confirmed in gathered if to == place]
-            for batch in in_batches(chosen, FILL_BATCH_SIZE):
+            for batch in in_batches(chosen, MOST_IN_A_FRAME):
                 messages = []
                 for value, confirmed in batch:
                     number = next(self._publishing_ids)
@@ -230,7 +230,7 @@ class StreamClient:
     async def fill(self, topology: Topology, group: str, messages: Iterable[tuple[bytes, bytes]]) -> None:
         async with self.publisher(topology) as publisher:
             under_way: list[asyncio.Future[list[None]]] = []
-            for batch in in_batches(messages, FILL_BATCH_SIZE):
+            for batch in in_batches(messages, MOST_IN_A_FRAME):
                 under_way.append(asyncio.gather(*(publisher.publish(key, value) for key, value in batch)))
                 if len(under_way) == FILL_BATCHES_UNDER_WAY:
                     await under_way.pop(0)
@@ -288,6 +288,8 @@ CANDIDATES = (
         notes={
             "throughput": "the client sends together what has gathered while its last frame was written",
             "workers": "keyed is the stream of the key, total is one stream; plain takes the streams in turn",
+            "worker-killed": "version 3.10 has no single active consumer for streams, as later ones have: each worker "
+            "keeps its stream, and nobody takes over",
             "backlog": f"{MEMORY}; the backlog lies in files",
             "operating": WATCHED,
         },

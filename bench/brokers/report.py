@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.brokers.advice import advice
-from bench.brokers.agreement import Apart, apart, common_cells
+from bench.brokers.agreement import ROUNDS_OF_A_RANGE, Apart, apart, common_cells
 from bench.brokers.broker import Candidate, Durability
 from bench.brokers.charts import bar_chart, line_chart
 from bench.brokers.claims import NEEDS_AWS, judge_all
@@ -33,7 +33,8 @@ which only prints. Both cores are needed: run nothing else meanwhile.
 
 ## How it is measured
 - Every broker is one node, a process of this machine on loopback with its data in a temporary folder on the same disk.
-  All run during the whole comparison; those that are not asked are idle. Java heaps are limited to 512 MB.
+  All run during the whole comparison; those that are not asked are idle, and what they use then counts among the other
+  programs. Java heaps are limited to 512 MB.
 - One publishing process, and a process for each worker of each group, all Python with uvloop and the client that is
   well kept in that broker's world. Messages are JSON records of nginx lines of about 576 bytes, the same for all, each
   with a confirmation of its own and at most 200 in flight. Clients differ in what they send together: those of logs
@@ -136,7 +137,7 @@ def _section(
 ) -> str:
     rounds = f"Rounds: {question.repetitions}."
     parts = [f"## {question.title}\n{question.explanation} {rounds}"]
-    shown = asked(question, candidates)
+    shown = shown_candidates(comparison, question, candidates)
     if not question.levels_apart:
         parts += _tables_and_chart(comparison, question, shown, "", charts)
     else:
@@ -146,11 +147,27 @@ def _section(
             parts += _tables_and_chart(comparison, question, chosen, _file_suffix(level), charts)
     if notes := _notes(question, candidates):
         parts.append("\n".join(f"- {note}" for note in notes))
-    if question.key in comparison.unmeasured:
-        parts.append(f"{NOT_HERE.capitalize()}: {comparison.unmeasured[question.key]}.")
+    parts += _lacking(comparison, question)
     if not question.of_mocks_too:
         parts.append(f"SNS and SQS: {NEEDS_AWS[0]}.")
     return "\n\n".join(parts) + "\n"
+
+
+def shown_candidates(
+    comparison: Comparison, question: Question, candidates: Sequence[Candidate]
+) -> Sequence[Candidate]:
+    """Who was asked, and who would have been."""
+    present = [candidate for candidate in candidates if candidate.name not in comparison.absent]
+    chosen = {candidate.name for candidate in (*asked(question, present), *asked(question, candidates))}
+    return [candidate for candidate in candidates if candidate.name in chosen]
+
+
+def _lacking(comparison: Comparison, question: Question) -> list[str]:
+    """What the machine lacked, with the candidates for which it did."""
+    names: dict[str, list[str]] = {}
+    for name, reason in comparison.unmeasured.get(question.key, {}).items():
+        names.setdefault(reason, []).append(name)
+    return [f"{NOT_HERE.capitalize()}: {'; '.join(those)}: {reason}." for reason, those in names.items()]
 
 
 def _notes(question: Question, candidates: Sequence[Candidate]) -> list[str]:
@@ -274,8 +291,8 @@ def _two_runs(comparison: Comparison, before: Comparison | None, questions: Sequ
         f"{head}This run of {comparison.conditions.date} (seed {comparison.seed}) beside the full one before it, of "
         f"{before.conditions.date} (seed {before.seed}; its samples: "
         "[broker-comparison-before.json](broker-comparison-before.json)). Apart are figures whose ranges have no value "
-        f"in common; of a single round, those that differ by more than a quarter. Of {len(cells):,} figures "
-        f"{len(found):,} are apart{':' if found else '.'}\n"
+        f"in common; of fewer than {ROUNDS_OF_A_RANGE} rounds, those with medians more than a quarter from "
+        f"each other. Of {len(cells):,} figures {len(found):,} are apart{':' if found else '.'}\n"
     )
     if not found:
         return told

@@ -58,16 +58,16 @@ class Rounds:
     samples: list[Sample] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Question, candidate and kind of error."""
-    unmeasured: dict[str, str] = field(default_factory=dict)
-    """What the machine lacks, by question."""
+    unmeasured: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the machine lacks, by question and candidate."""
 
     def __post_init__(self) -> None:
         self._order = random.Random(self.seed)
 
     def warm_up(self, question: Question) -> None:
-        """Ask once and forget the answers: virtual machines compile meanwhile."""
+        """Ask and forget the answers: virtual machines compile meanwhile."""
         for candidate in asked(question, self.candidates):
-            self.on_run(f"warm-up: {candidate.name}")
+            self.on_run(f"{question.title}: {candidate.name}")
             self._ask(question, question.parts[0], candidate, 0, 0)
         self.samples.clear()
 
@@ -109,7 +109,7 @@ class Rounds:
         try:
             answers = part(self.stage, candidate)
         except NotHere as error:
-            self.unmeasured[question.key] = str(error)
+            self.unmeasured.setdefault(question.key, {})[candidate.name] = str(error)
             return
         except Exception as error:  # noqa: BLE001 -- each client has errors of its own; they are told and not hidden
             log.warning("%s: %s: %s", run, type(error).__name__, error)

@@ -43,8 +43,8 @@ class Comparison:
     versions: Mapping[str, str]
     """Of the candidates that could be started."""
     absent: Mapping[str, str]
-    unmeasured: Mapping[str, str]
-    """What the machine lacked for a question, and how to get it."""
+    unmeasured: Mapping[str, Mapping[str, str]]
+    """What the machine lacked, and how to get it, by question and candidate."""
     failures: Sequence[str]
     """Runs that did not do their work: question, candidate and kind of error."""
     samples: Sequence[Sample]

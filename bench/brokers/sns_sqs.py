@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ REGION = "us-east-1"
 FIFO = ".fifo"
 RECEIVE_COUNT = 10
 """The most that SQS gives at once."""
-RECEIVE_WAIT_S = 1
+RECEIVE_INTERVAL_S = 0.05
 VISIBILITY_TIMEOUT_S = 2
 ORDERED_VISIBILITY_TIMEOUT_S = 30
 """Where a worker is slow, the mock gives what is visible again from its end; nothing there waits for a redelivery."""
@@ -86,23 +87,25 @@ class SnsPublisher:
 class SqsConsumer:
     """Acknowledging is deleting."""
 
-    def __init__(self, sqs: Any, url: str) -> None:
+    def __init__(self, sqs: Any, url: str, asking: AbstractAsyncContextManager[None]) -> None:
         self._sqs = sqs
         self._url = url
+        self._asking = asking
         self._receipts: list[str] = []
 
     async def receive(self) -> Sequence[bytes]:
-        messages: list[dict[str, str]] = []
-        while not messages:
-            try:
-                answer = await self._sqs.receive_message(
-                    QueueUrl=self._url, MaxNumberOfMessages=RECEIVE_COUNT, WaitTimeSeconds=RECEIVE_WAIT_S
-                )
-            except LOSSES as error:
-                raise BrokerLost(str(error)) from error
-            messages = answer.get("Messages", [])
+        while not (messages := await self._receive()):
+            await asyncio.sleep(RECEIVE_INTERVAL_S)
         self._receipts += [message["ReceiptHandle"] for message in messages]
         return [message["Body"].encode() for message in messages]
+
+    async def _receive(self) -> list[dict[str, str]]:
+        try:
+            async with self._asking:
+                answer = await self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=RECEIVE_COUNT)
+        except LOSSES as error:
+            raise BrokerLost(str(error)) from error
+        return list(answer.get("Messages", []))
 
     async def acknowledge(self) -> None:
         while self._receipts:
@@ -119,6 +122,8 @@ class SnsClient:
 
     def __init__(self, address: str) -> None:
         self._endpoint = f"http://{LOOPBACK}:{address}"
+        self._asking_in_turn = asyncio.Lock()
+        """The mock breaks the order of FIFO where two ask at the same time."""
 
     @asynccontextmanager
     async def _service(self, name: str) -> AsyncIterator[Any]:
@@ -175,7 +180,8 @@ class SnsClient:
             raise NotOffered("a deleted message is gone; only a FIFO topic with an archive policy can replay")
         async with self._service("sqs") as sqs:
             answer = await sqs.get_queue_url(QueueName=_name(topology, group))
-            yield SqsConsumer(sqs, answer["QueueUrl"])
+            asking = nullcontext() if topology.order is Order.NONE else self._asking_in_turn
+            yield SqsConsumer(sqs, answer["QueueUrl"], asking)
 
 
 def _name(topology: Topology, group: str = "") -> str:
@@ -195,8 +201,8 @@ CANDIDATES = (
         "SNS + SQS (moto)",
         "SNS + SQS (moto)",
         Durability.NONE,
-        f"raw delivery, visibility timeout {VISIBILITY_TIMEOUT_S} s; where an order is asked for FIFO and "
-        f"{ORDERED_VISIBILITY_TIMEOUT_S} s",
+        f"raw delivery, visibility timeout {VISIBILITY_TIMEOUT_S} s; where an order is asked for FIFO, "
+        f"{ORDERED_VISIBILITY_TIMEOUT_S} s, and workers that ask one after the other",
         MotoBroker,
         SnsClient,
         _version,

@@ -107,8 +107,9 @@ def test_messages_of_a_key_stay_in_order_by_its_means_and_not_without(quick: Com
 
 
 def test_nothing_that_was_confirmed_is_lost_with_a_killed_broker(quick: Comparison) -> None:
-    """At either level of durability: the page cache is the kernel's."""
-    found = [sample.figures for sample in quick.samples if sample.question == "broker-killed"]
+    """At either level of durability: the page cache is the kernel's. But for ActiveMQ, which confirms before it."""
+    killed = [sample for sample in quick.samples if sample.question == "broker-killed"]
+    found = [sample.figures for sample in killed if sample.candidate != ACTIVE]
     assert found
     assert [one["lost"] for one in found] == [0] * len(found)
     assert all(one["answers_again_s"] > 0 and one["published"] > 0 for one in found)

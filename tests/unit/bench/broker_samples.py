@@ -13,7 +13,7 @@ from bench.machine import Conditions
 def comparison_of(
     *samples: Sample,
     absent: Mapping[str, str] | None = None,
-    unmeasured: Mapping[str, str] | None = None,
+    unmeasured: Mapping[str, Mapping[str, str]] | None = None,
     seed: int = 1,
     quick: bool = False,
 ) -> Comparison:

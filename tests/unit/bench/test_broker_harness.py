@@ -154,7 +154,10 @@ def test_what_the_machine_lacks_is_no_failure(no_stage: Stage) -> None:
 
     rounds = rounds_of(no_stage)
     rounds.ask([question(ask)])
-    assert (rounds.failures, rounds.unmeasured) == ([], {"key": "there is no strace"})
+    assert (rounds.failures, rounds.unmeasured) == (
+        [],
+        {"key": dict.fromkeys(("one", "two", "three"), "there is no strace")},
+    )
 
 
 def test_runs_beyond_the_deadline_are_skipped_and_told(no_stage: Stage) -> None:

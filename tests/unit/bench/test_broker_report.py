@@ -6,10 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
+from bench.brokers.broker import IN_FLIGHT, Durability
 from bench.brokers.candidates import all_candidates
 from bench.brokers.charts import bar_chart, line_chart
 from bench.brokers.claims import CLAIMS, judge_all
-from bench.brokers.facts import KAFKA
+from bench.brokers.facts import ACTIVE, KAFKA, KAFKA_SYNCED, QUORUM, STREAMS
 from bench.brokers.questions import make_questions
 from bench.brokers.report import CHARTS, FOLDER, make_report
 from bench.brokers.rounds import asked
@@ -45,7 +46,8 @@ def test_the_samples_are_of_the_questions_as_they_are() -> None:
     for question in make_questions(quick=comparison.quick):
         for candidate in asked(question, all_candidates()):
             failed = any(told.startswith(f"{question.title}: {candidate.name}:") for told in comparison.failures)
-            if candidate.name in comparison.absent or failed or question.key in comparison.unmeasured:
+            lacking = comparison.unmeasured.get(question.key, {})
+            if candidate.name in comparison.absent or failed or candidate.name in lacking:
                 continue
             variants = comparison.variants(question.key)
             assert variants, question.key
@@ -71,11 +73,32 @@ def test_a_broker_that_is_absent_has_its_column_and_the_way_to_get_it() -> None:
     assert "|  | Kafka, flush.messages=1 | RabbitMQ quorum | ActiveMQ, sync always |" in report.text
 
 
+def test_who_answered_for_an_absent_mode_has_a_column_beside_it() -> None:
+    absent = {KAFKA: "its jars are not there"}
+    report = make_report(comparison_of(absent=absent), None, make_questions(quick=False), all_candidates())
+    section = report.text.partition("## What a backlog costs")[2].partition("\n## ")[0]
+    assert f"|  | {KAFKA} | {KAFKA_SYNCED} | {STREAMS} |" in section
+
+
+def test_the_published_levels_of_durability_are_what_was_seen() -> None:
+    """Confirmed after an fsync: at least one for all that may be in flight; before it: fewer than that."""
+    comparison = published()
+    assert comparison is not None
+    if comparison.quick or "sync" in comparison.unmeasured:
+        return
+    for candidate in asked(next(each for each in make_questions(quick=False) if each.key == "sync"), all_candidates()):
+        found = comparison.spread("sync", "", candidate.name, "syncs_per_1000")
+        assert found is not None
+        assert (found.lowest >= 1_000 / IN_FLIGHT) == (candidate.durability is Durability.DISK), candidate.name
+
+
 def test_what_a_machine_lacks_is_said_with_the_way_to_get_it() -> None:
-    lacking = comparison_of(unmeasured={"sync": "there is no strace; on Debian: apt-get install strace"})
+    reason = "there is no strace; on Debian: apt-get install strace"
+    lacking = comparison_of(unmeasured={"sync": {KAFKA: reason, QUORUM: reason, ACTIVE: "it ended"}})
     report = make_report(lacking, None, make_questions(quick=False), all_candidates())
     section = report.text.partition("## What a confirmation means")[2].partition("\n## ")[0]
-    assert "Not measured here: there is no strace; on Debian: apt-get install strace." in section
+    assert f"Not measured here: {KAFKA}; {QUORUM}: {reason}." in section
+    assert f"Not measured here: {ACTIVE}: it ended." in section
 
 
 def test_a_failure_is_told_in_its_cell_and_by_its_kind_alone() -> None:
