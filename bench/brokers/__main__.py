@@ -24,7 +24,7 @@ from bench.brokers.broker import Candidate, Durability
 from bench.brokers.candidates import all_candidates
 from bench.brokers.claims import judge_all
 from bench.brokers.disk import Disk, look_at_disk
-from bench.brokers.questions import Question, make_questions, warm_up
+from bench.brokers.questions import Question, make_questions, make_warm_up
 from bench.brokers.report import FOLDER, figures_table, make_report, shown_candidates
 from bench.brokers.rounds import Rounds, run_count
 from bench.brokers.samples import NOT_HERE, Comparison, comparison_json, foreign_cores, read_comparison
@@ -176,7 +176,7 @@ def _ask_all(
         with _progress(run_count(questions, started, warm_up=not quick), console) as tell:
             rounds = Rounds(stage, started, tell, seed=int(time.time()), give_up_at=give_up_at)
             if not quick:
-                rounds.warm_up(warm_up())
+                rounds.warm_up(make_warm_up())
             rounds.ask(questions)
     return rounds
 

@@ -131,5 +131,5 @@ LINES = (
     ),
     Line("A queue of any kind", "if workers come and go and order does not matter", _shares_by_message),
     Line("SNS with SQS", "if nobody is to operate a broker", _mock_fans_out),
-    Line("One product for its rate alone", "if nothing else counts", _someone_is_first),
+    Line("The fastest of all", "if nothing but the rate counts", _someone_is_first),
 )

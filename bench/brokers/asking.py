@@ -21,8 +21,21 @@ from bench.errors import BenchmarkFailed
 HANDLING_MS = 4.0
 FEW_KEYS = 37
 """Prime, so that no turn among workers falls in with the turn of the keys; each comes back after a few milliseconds."""
-WARM_UP_S = 0.5
+FIRST_STEP_S = 0.5
+"""At the lowest rate, before the ladder is looked at."""
+WARM_UP_COUNT = 40_000
+WARM_UP_STEP_S = 5.0
+WARM_UP_LIMIT_S = 20.0
 RATE_DURING_INCIDENT_PER_S = 500
+
+
+def warm_up(stage: Stage, candidate: Candidate) -> Mapping[str, Figures]:
+    """Until virtual machines have compiled what they will be asked for; answers nothing."""
+    play, count = Play([Step(0, WARM_UP_STEP_S)]), 0
+    give_up_at = time.monotonic() + WARM_UP_LIMIT_S
+    while count < WARM_UP_COUNT and time.monotonic() < give_up_at:
+        count += len(_perform(stage, candidate, play).confirmations)
+    return {}
 
 
 def rates(stage: Stage, candidate: Candidate, variant: str, groups: int, duration_s: float) -> Mapping[str, Figures]:
@@ -85,7 +98,7 @@ def count_syncs(stage: Stage, candidate: Candidate, duration_s: float) -> Mappin
 
 def climb(stage: Stage, candidate: Candidate, steps: Sequence[Step]) -> Mapping[str, Figures]:
     """Latencies by rate, of one publisher that goes up the ladder."""
-    steps = [Step(steps[0].rate_per_s, WARM_UP_S), *steps]
+    steps = [Step(steps[0].rate_per_s, FIRST_STEP_S), *steps]
     outcome = _perform(stage, candidate, Play(steps))
     [[receipts]] = outcome.receipts
     figures: dict[str, Figures] = {}

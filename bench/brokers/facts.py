@@ -87,7 +87,7 @@ class Facts:
         """With the broker's CPU, which tells more about its limit."""
         cpu = self.comparison.spread("throughput", "", candidate, "broker_cpu_us")
         told = f"{self.rate(candidate).text(0)}/s"
-        return f"{told} with {cpu.median:.0f} µs of its CPU each" if cpu else told
+        return f"{told} with {cpu.median:.0f} µs of broker CPU each" if cpu else told
 
     def lost(self, candidate: str) -> float:
         """The most that any round with a killed broker lost."""

@@ -10,6 +10,8 @@ from bench.brokers.asking import (
     FEW_KEYS,
     HANDLING_MS,
     RATE_DURING_INCIDENT_PER_S,
+    WARM_UP_COUNT,
+    WARM_UP_LIMIT_S,
     behave,
     climb,
     count_syncs,
@@ -17,6 +19,7 @@ from bench.brokers.asking import (
     kill_worker,
     rates,
     share,
+    warm_up,
 )
 from bench.brokers.broker import Candidate, Order
 from bench.brokers.consuming import SLOW_AMONG
@@ -26,7 +29,6 @@ from bench.brokers.play import AWAY_S
 from bench.brokers.stage import Stage
 from bench.contender import Figure, Figures
 
-WARM_UP_S = 8.0
 FEWEST_OF_A_RATE = 400
 """So that a p99 is not the slowest message."""
 
@@ -134,11 +136,9 @@ def make_questions(*, quick: bool) -> list[Question]:
     return [question for question in questions if not (quick and question.key in TOO_LONG_FOR_QUICK)]
 
 
-def warm_up() -> Question:
-    """Like the first of them, for longer."""
-    return replace(
-        _throughput(FULL), title="warm-up", parts=[partial(rates, variant="", groups=1, duration_s=WARM_UP_S)]
-    )
+def make_warm_up() -> Question:
+    """Before all of them, of the brokers that are asked for rates."""
+    return replace(_throughput(FULL), title="warm-up", parts=[warm_up])
 
 
 _RATE_FIGURES = (
@@ -149,9 +149,10 @@ _RATE_FIGURES = (
     Figure("foreign_cores", "cores busy with other programs", 2),
 )
 _THROUGHPUT = """\
-One publisher with 200 messages in flight, one group of one worker, for {seconds:g} s. CPU is that of the broker, and of
-all client programs together, from the first message until the last one has arrived at the worker; the acknowledgement
-of the last batch and what a broker does afterwards are not in it."""
+One publisher with 200 messages in flight, one group of one worker, for {seconds:g} s{warm}. CPU is that of the broker,
+and of all client programs together, from the first message until the last one has arrived at the worker; the
+acknowledgement of the last batch and what a broker does afterwards are not in it."""
+_WARM = f", after a warm-up of {WARM_UP_COUNT:,} messages or {WARM_UP_LIMIT_S:g} s"
 _SYNC = """\
 Calls of fsync and its like that strace counts in the broker from the first message until the last one is confirmed, 200
 in flight, less what it calls in a window of the same length with nothing to do: they decide about the durability level
@@ -203,7 +204,7 @@ def _throughput(sizes: Sizes) -> Question:
     return Question(
         "throughput",
         "How many messages a second, confirmed",
-        _THROUGHPUT.format(seconds=sizes.throughput_s),
+        _THROUGHPUT.format(seconds=sizes.throughput_s, warm="" if sizes.hasty else _WARM),
         _RATE_FIGURES,
         [partial(rates, variant="", groups=1, duration_s=sizes.throughput_s)],
         sizes.rounds,
@@ -351,7 +352,7 @@ def _worker_killed(sizes: Sizes) -> Question:
         "worker-killed",
         "What happens when a worker is killed",
         _WORKER_KILLED.format(rate=RATE_DURING_INCIDENT_PER_S, seconds=sizes.incident_s, away=AWAY_S),
-        [Figure("slowest_s", "slowest message s", 1), *_ACCOUNT_FIGURES],
+        [Figure("slowest_s", "slowest message s", 2), *_ACCOUNT_FIGURES],
         [partial(kill_worker, duration_s=sizes.incident_s)],
         sizes.fewest_rounds,
         levels_apart=False,
