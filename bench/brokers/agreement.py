@@ -15,8 +15,8 @@ from bench.summary import Spread
 
 A_QUARTER = 0.25
 ROUNDS_OF_A_RANGE = 3
-UNASKED = ("foreign_cores", "published")
-"""Figures of the surroundings, which need not agree, and what was sent."""
+UNASKED = ("foreign_cores", "published", "taken", "redelivered")
+"""Of the surroundings, what was sent, and what a worker happened to take before it left: these need not agree."""
 
 Cell = tuple[str, str, str, str]
 """Question, variant, candidate and figure."""

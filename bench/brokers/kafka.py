@@ -276,7 +276,8 @@ _NOTES: Mapping[str, str] = {
     "throughput": "the client sends together what has gathered while its last request was under way",
     "workers": "keyed is the partition of the key, total is one partition; plain is a partition by chance",
     "broker-killed": "a killed node may register again when its old session has ended, after "
-    "broker.session.timeout.ms, 9 s by default",
+    "broker.session.timeout.ms, 9 s by default; the consumer of aiokafka may stay silent after that (seen once in some "
+    "twenty kills, and counted as lost by the run whose worker was not started anew)",
     "worker-killed": "a group waits for a killed member until the client's session timeout is over, 10 s by default; a "
     "new member does not shorten that",
     "backlog": "the heap is limited to 512 MB; the backlog lies in files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from bench.brokers.journal import LINE_BYTES, Confirmation, Receipt, read_journa
 from bench.brokers.messages import RECORD_COUNT
 from bench.child import Child, Meter
 from bench.contender import Figures
+
+log = logging.getLogger(__name__)
 
 PUBLISHING, CONSUMING = "bench.brokers.publishing", "bench.brokers.consuming"
 READY_TIMEOUT_S = 60.0
@@ -143,6 +146,14 @@ class Cast:
             for group in range(self.play.groups)
         ]
 
+    def start_workers_anew(self) -> None:
+        """Each behind the one that is there, which is ended."""
+        for (group, worker), each in self.workers.items():
+            each[-1][0].terminate()
+            each.append(self.start_worker(group, worker, again="-anew"))
+        for child, job in (each[-1] for each in self.workers.values()):
+            child.wait_until(job.ready.exists, "its connection", READY_TIMEOUT_S)
+
     def receipt_bytes(self) -> int:
         journals = [job.journal for each in self.workers.values() for _child, job in each]
         return sum(journal.stat().st_size for journal in journals if journal.exists())
@@ -183,7 +194,13 @@ def perform(
             duration_s = sum(step.duration_s for step in play.steps)
             child.wait_until(job.done.exists, "every confirmation", duration_s + LATE_TIMEOUT_S)
         confirmations = read_journal(job.journal, Confirmation)
-        _wait_for_receipts(cast, {confirmation.number for confirmation in confirmations})
+        numbers = {confirmation.number for confirmation in confirmations}
+        _wait_for_receipts(cast, numbers)
+        if play.incident is not Incident.NONE and not _all_there(cast, numbers):
+            # A worker that an incident leaves stuck has lost nothing.
+            log.warning("%s, %s: workers are started anew", candidate.name, play.incident.name)
+            cast.start_workers_anew()
+            _wait_for_receipts(cast, numbers)
         used = meter.stop() if play.incident is Incident.NONE else {}
         cast.terminate()
         return Outcome(confirmations, cast.receipts(), used, happened)

@@ -25,7 +25,7 @@ from bench.brokers.broker import Candidate, Order
 from bench.brokers.consuming import SLOW_AMONG
 from bench.brokers.fresh import FILL_S, SETTLE_S, fill, operate, store
 from bench.brokers.job import Step
-from bench.brokers.play import AWAY_S
+from bench.brokers.play import AWAY_S, QUIET_S
 from bench.brokers.stage import Stage
 from bench.contender import Figure, Figures
 
@@ -185,7 +185,8 @@ _BROKER_KILLED = """\
 again in order since its topology was made; in the middle SIGKILL, and it is started again at once. Answers again is the
 broker alone: until its port accepts. Confirming again is the first confirmation after that, as the publisher sees it,
 who repeats what was not confirmed. SIGKILL leaves the page cache alone: it does not show what a power cut would cost.
-Doubled messages were stored twice, or acknowledged in vain.{hasty}"""
+Doubled messages were stored twice, or acknowledged in vain. Lost is what does not come to a worker that is started anew
+after {quiet:g} s of silence, either.{hasty}"""
 _WORKER_KILLED = """\
 {rate} messages/s for {seconds:g} s to two workers of one group; in the middle one of them gets SIGKILL and is started
 again after {away:g} s, as an orchestrator would. The slowest message tells how long its part of the messages waited:
@@ -332,7 +333,10 @@ def _broker_killed(sizes: Sizes) -> Question:
         "broker-killed",
         "What happens when the broker is killed",
         _BROKER_KILLED.format(
-            rate=RATE_DURING_INCIDENT_PER_S, seconds=sizes.incident_s, hasty=_HASTY if sizes.hasty else ""
+            rate=RATE_DURING_INCIDENT_PER_S,
+            seconds=sizes.incident_s,
+            quiet=QUIET_S,
+            hasty=_HASTY if sizes.hasty else "",
         ),
         [
             Figure("answers_again_s", "answers again after s", 1),

@@ -25,7 +25,8 @@ _HEAD = """\
 # Kafka, RabbitMQ, ActiveMQ and AWS SNS, measured
 {standing}The samples are in [broker-comparison.json](broker-comparison.json); every table, chart and verdict is made
 from them. To repeat it: `make compare WRITE=1` ({duration}), or `make compare QUICK=1` (under 3),
-which only prints. Both cores are needed: run nothing else meanwhile.
+which only prints. Both cores are needed: run nothing else meanwhile. For those in a hurry:
+[the usual table, row by row](#the-usual-table-row-by-row), and [what to choose](#choose-).
 
 | | |
 |---|---|
