@@ -127,8 +127,10 @@ def site(cluster: Cluster, topics: Topics, tmp_path: Path) -> Site:
 
 
 def test_topics_have_a_copy_on_every_broker(cluster: Cluster, topics: Topics) -> None:
-    """The state topic too."""
-    for topic in (topics.records, topics.dead_letters, topics.state):
+    """The state topic too. A broker may hear a moment later than another of a topic that was just made."""
+    every = (topics.records, topics.dead_letters, topics.state)
+    until(lambda: all(cluster.layout(topic) for topic in every), "all topics are known to the broker that is asked")
+    for topic in every:
         assert set(cluster.layout(topic).values()) == {(3, 3)}
 
 
