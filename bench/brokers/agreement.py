@@ -15,7 +15,7 @@ from bench.summary import Spread
 
 A_QUARTER = 0.25
 ROUNDS_OF_A_RANGE = 3
-UNASKED = ("foreign_cores", "published", "taken", "redelivered")
+NOT_COMPARED = ("foreign_cores", "published", "taken", "redelivered")
 """Of the surroundings, what was sent, and what a worker happened to take before it left: these need not agree."""
 
 Cell = tuple[str, str, str, str]
@@ -42,7 +42,7 @@ def _cells(comparison: Comparison) -> list[Cell]:
         (sample.question, sample.variant, sample.candidate, figure)
         for sample in comparison.samples
         for figure in sample.figures
-        if figure not in UNASKED
+        if figure not in NOT_COMPARED
     )
     return list(dict.fromkeys(found))
 
@@ -55,8 +55,8 @@ def apart(now: Comparison, before: Comparison) -> Sequence[Apart]:
         assert one is not None
         assert other is not None
         rounds = min(len(now.values(*cell)), len(before.values(*cell)))
-        far = _more_than_a_quarter(one.median, other.median)
-        if far if rounds < ROUNDS_OF_A_RANGE else _differ(one, other):
+        few = rounds < ROUNDS_OF_A_RANGE
+        if _more_than_a_quarter(one.median, other.median) if few else _differ(one, other):
             found.append(Apart(cell, one, other))
     return found
 

@@ -244,7 +244,7 @@ def _told_order(facts: Facts, kind: str) -> str:
     try:
         keyed = f"{facts.late_within_key(kind).text(1)} %"
     except Unmeasured as missing:
-        keyed = f"not told, {missing}"
+        keyed = f"not told: {missing}"
     return f"{kind}: late with several workers {plain.text(0)} %, one at a time {total.text(1)} %, within a key {keyed}"
 
 

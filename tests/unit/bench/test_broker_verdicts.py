@@ -184,7 +184,7 @@ def test_order_within_a_key_needs_a_control_that_mixes(candidates: Sequence[str]
         assert (found.verdict, found.figures) == (NOT_HERE, "missing: plain mixes nothing up within a key either")
     else:
         assert found.verdict == verdict  # by the order of all messages
-        assert "within a key not told, plain mixes nothing up within a key either" in found.figures
+        assert "within a key not told: plain mixes nothing up within a key either" in found.figures
 
 
 def test_one_late_message_within_a_key_is_no_order() -> None:
